@@ -1,0 +1,47 @@
+package reconcile
+
+import (
+	"time"
+
+	"drydock/spec"
+)
+
+// Kind is what a journal record says. The kinds and what each does to the
+// state stand in one place: State.Apply.
+type Kind string
+
+// The kinds of record.
+const (
+	Accepted    Kind = "accepted"    // Commit is the new high-water mark
+	Good        Kind = "good"        // Commit holds the last good declaration of Service ("" the environment)
+	Planned     Kind = "planned"     // Plan was opened; it replaces an open one that was not committed
+	Begun       Kind = "begun"       // Step is about to act
+	Done        Kind = "done"        // Step has acted
+	Failed      Kind = "failed"      // Step did not; Blame and Reason say why
+	Quarantined Kind = "quarantined" // Revision of Service must not be tried again
+	Stopped     Kind = "halted"      // Service needs a person; Reason says what to do
+	Closed      Kind = "closed"      // the open plan of Service reached its end
+	Adopted     Kind = "adopted"     // Plan.Target is what runs, with no step needed
+	Held        Kind = "held"        // a person took Service out of rotation
+	Released    Kind = "released"    // and put it back
+	Renamed     Kind = "renamed"     // Service was called Reason before
+	Paused      Kind = "paused"      // a person stopped all plans of this host
+	Resumed     Kind = "resumed"
+)
+
+// Record is one line of the journal. It is durable before what it announces
+// happens (Begun), or after what it reports happened (all others).
+type Record struct {
+	Seq      uint64         `json:"seq"`  // given by the journal
+	Time     time.Time      `json:"time"` // for people; nothing is ordered by it
+	Boot     string         `json:"boot,omitempty"`
+	Kind     Kind           `json:"kind"`
+	Service  string         `json:"service,omitempty"`
+	Step     string         `json:"step,omitempty"` // a step's ID
+	Blame    Blame          `json:"blame,omitempty"`
+	Reason   string         `json:"reason,omitempty"`
+	Commit   string         `json:"commit,omitempty"`
+	Revision *spec.Revision `json:"revision,omitempty"`
+	Block    *spec.Block    `json:"block,omitempty"` // of a drain or undrain step: where we stand drained
+	Plan     *OpenPlan      `json:"plan,omitempty"`
+}

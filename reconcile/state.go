@@ -1,0 +1,98 @@
+package reconcile
+
+import (
+	"time"
+
+	"drydock/spec"
+)
+
+// State is what the journal's records add up to: all that a host remembers.
+// It is only ever changed by Apply, so that status and recovery cannot
+// disagree; whatever can be observed on the host is not in it.
+type State struct {
+	Seq      uint64                   `json:"seq"` // of the last record applied
+	Accepted string                   `json:"accepted,omitempty"`
+	Good     map[string]string        `json:"good,omitempty"` // service, or "" for the environment -> commit
+	Paused   bool                     `json:"paused,omitempty"`
+	Services map[string]*ServiceState `json:"services,omitempty"`
+}
+
+// ServiceState is what is remembered of one service.
+type ServiceState struct {
+	// Running is the last revision that a plan brought to its end; nil before
+	// the first. It is what a revert goes back to, also while a plan is open.
+	Running *Deployed `json:"running,omitempty"`
+
+	// Open is the plan being carried out, or nil. Only one that is Committed
+	// must be finished or reverted; any other may be replaced at any time.
+	Open *OpenPlan `json:"open,omitempty"`
+
+	Halt       *Halt                   `json:"halt,omitempty"`       // set: needs a person
+	Quarantine []Quarantine            `json:"quarantine,omitempty"` // oldest first
+	Drains     map[string]DrainedByUs  `json:"drains,omitempty"`     // block ID -> our open drain
+	Held       *time.Time              `json:"held,omitempty"`       // since when a person holds it out, through `hostagent drain`
+	Repairs    int                     `json:"repairs,omitempty"`    // that did not hold, one after another
+	Migrated   map[string]MigrateState `json:"migrated,omitempty"`   // step ID -> of the open or last release
+}
+
+// Deployed is a revision that runs, or ran.
+type Deployed struct {
+	Service spec.Service `json:"service"`
+	// Foreign is the target of a `current` that somebody else had made, where
+	// that is what ran before our first plan; Service is then empty but for its name.
+	Foreign string    `json:"foreign,omitempty"`
+	Since   time.Time `json:"since"`
+}
+
+// OpenPlan is a plan on its way.
+type OpenPlan struct {
+	Purpose Purpose      `json:"purpose"`
+	Target  spec.Service `json:"target"`            // what will run when it is done
+	Foreign string       `json:"foreign,omitempty"` // instead of Target's release, for a revert to a foreign `current`
+	Steps   []string     `json:"steps"`             // IDs, in order
+	Reason  string       `json:"reason,omitempty"`
+	Since   time.Time    `json:"since"`
+
+	// Committed is true once a step began that costs availability: from then
+	// on the plan is finished or reverted before anything newer is taken up.
+	Committed bool                `json:"committed,omitempty"`
+	Progress  map[string]Progress `json:"progress,omitempty"` // step ID -> how far
+}
+
+// Progress of one step.
+type Progress struct {
+	Is     Kind      `json:"is"` // Begun, Done or Failed
+	Tries  int       `json:"tries"`
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason,omitempty"`
+}
+
+// Halt is why a service needs a person.
+type Halt struct {
+	Step     string        `json:"step,omitempty"`
+	Reason   string        `json:"reason"`
+	Revision spec.Revision `json:"revision"` // a plan for any other revision lifts the halt
+	Since    time.Time     `json:"since"`
+}
+
+// Quarantine is a revision that failed here and must not be tried again.
+type Quarantine struct {
+	Revision spec.Revision `json:"revision"`
+	Step     string        `json:"step,omitempty"`
+	Reason   string        `json:"reason"`
+	Since    time.Time     `json:"since"`
+}
+
+// DrainedByUs is an open drain: what an undrain must end, at the place where
+// it was made even if the declaration has moved on.
+type DrainedByUs struct {
+	Block spec.Block `json:"block"`
+	Since time.Time  `json:"since"`
+	Boot  string     `json:"boot,omitempty"`
+}
+
+// MigrateState is how far a migration of a release came.
+type MigrateState struct {
+	Release spec.Release `json:"release"`
+	Is      Kind         `json:"is"` // Begun, Done or Failed
+}
