@@ -7,7 +7,7 @@ import (
 )
 
 // Kind is what a journal record says. The kinds and what each does to the
-// state stand in one place: State.Apply.
+// state stand in one place: Memory.Apply.
 type Kind string
 
 // The kinds of record.

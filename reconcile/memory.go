@@ -6,19 +6,19 @@ import (
 	"drydock/spec"
 )
 
-// State is what the journal's records add up to: all that a host remembers.
+// Memory is what the journal's records add up to: all that a host remembers.
 // It is only ever changed by Apply, so that status and recovery cannot
 // disagree; whatever can be observed on the host is not in it.
-type State struct {
+type Memory struct {
 	Seq      uint64                   `json:"seq"` // of the last record applied
 	Accepted string                   `json:"accepted,omitempty"`
 	Good     map[string]string        `json:"good,omitempty"` // service, or "" for the environment -> commit
 	Paused   bool                     `json:"paused,omitempty"`
-	Services map[string]*ServiceState `json:"services,omitempty"`
+	Services map[string]*Remembered `json:"services,omitempty"`
 }
 
-// ServiceState is what is remembered of one service.
-type ServiceState struct {
+// Remembered is what is remembered of one service.
+type Remembered struct {
 	// Running is the last revision that a plan brought to its end; nil before
 	// the first. It is what a revert goes back to, also while a plan is open.
 	Running *Deployed `json:"running,omitempty"`
