@@ -10,10 +10,10 @@ import (
 // It is only ever changed by Apply, so that status and recovery cannot
 // disagree; whatever can be observed on the host is not in it.
 type Memory struct {
-	Seq      uint64                   `json:"seq"` // of the last record applied
-	Accepted string                   `json:"accepted,omitempty"`
-	Good     map[string]string        `json:"good,omitempty"` // service, or "" for the environment -> commit
-	Paused   bool                     `json:"paused,omitempty"`
+	Seq      uint64                 `json:"seq"` // of the last record applied
+	Accepted string                 `json:"accepted,omitempty"`
+	Good     map[string]string      `json:"good,omitempty"` // service, or "" for the environment -> commit
+	Paused   bool                   `json:"paused,omitempty"`
 	Services map[string]*Remembered `json:"services,omitempty"`
 }
 
