@@ -23,16 +23,31 @@ type Remembered struct {
 	// the first. It is what a revert goes back to, also while a plan is open.
 	Running *Deployed `json:"running,omitempty"`
 
+	// Past are releases that ran here before Running, newest last. A release
+	// among them that is wanted again is a rollback.
+	Past []spec.Release `json:"past,omitempty"`
+
 	// Open is the plan being carried out, or nil. Only one that is Committed
 	// must be finished or reverted; any other may be replaced at any time.
 	Open *OpenPlan `json:"open,omitempty"`
 
-	Halt       *Halt                   `json:"halt,omitempty"`       // set: needs a person
-	Quarantine []Quarantine            `json:"quarantine,omitempty"` // oldest first
-	Drains     map[string]DrainedByUs  `json:"drains,omitempty"`     // block ID -> our open drain
-	Held       *time.Time              `json:"held,omitempty"`       // since when a person holds it out, through `hostagent drain`
-	Repairs    int                     `json:"repairs,omitempty"`    // that did not hold, one after another
-	Migrated   map[string]MigrateState `json:"migrated,omitempty"`   // step ID -> of the open or last release
+	Halt       *Halt        `json:"halt,omitempty"`       // set: needs a person
+	Quarantine []Quarantine `json:"quarantine,omitempty"` // oldest first
+
+	// Drains are our open drains, by block ID. What is not here, we did not
+	// drain, and so never undrain. Rotation is the boot in which we last put a
+	// block back, by block ID.
+	Drains   map[string]DrainedByUs `json:"drains,omitempty"`
+	Rotation map[string]string      `json:"rotation,omitempty"`
+
+	Held    *time.Time `json:"held,omitempty"`    // since when a person holds it out, through `hostagent drain`
+	Repairs int        `json:"repairs,omitempty"` // one after another, none of which held
+	Mended  time.Time  `json:"mended,omitzero"`   // the end of the last of them
+
+	// Migrated is how far each migration of a release came, by
+	// migrationKey: it outlives the plan, because no migration of a release
+	// is ever started a second time unattended.
+	Migrated map[string]Progress `json:"migrated,omitempty"`
 }
 
 // Deployed is a revision that runs, or ran.
@@ -69,10 +84,10 @@ type Progress struct {
 
 // Halt is why a service needs a person.
 type Halt struct {
-	Step     string        `json:"step,omitempty"`
-	Reason   string        `json:"reason"`
-	Revision spec.Revision `json:"revision"` // a plan for any other revision lifts the halt
-	Since    time.Time     `json:"since"`
+	Step   string       `json:"step,omitempty"`
+	Reason string       `json:"reason"`
+	Target spec.Service `json:"target"` // a plan for any other revision lifts the halt
+	Since  time.Time    `json:"since"`
 }
 
 // Quarantine is a revision that failed here and must not be tried again.
@@ -89,10 +104,4 @@ type DrainedByUs struct {
 	Block spec.Block `json:"block"`
 	Since time.Time  `json:"since"`
 	Boot  string     `json:"boot,omitempty"`
-}
-
-// MigrateState is how far a migration of a release came.
-type MigrateState struct {
-	Release spec.Release `json:"release"`
-	Is      Kind         `json:"is"` // Begun, Done or Failed
 }

@@ -37,7 +37,9 @@ type Record struct {
 	Boot     string         `json:"boot,omitempty"`
 	Kind     Kind           `json:"kind"`
 	Service  string         `json:"service,omitempty"`
-	Step     string         `json:"step,omitempty"` // a step's ID
+	Step     string         `json:"step,omitempty"`    // a step's ID
+	Phase    Phase          `json:"phase"`             // of the step; means nothing without one
+	Commits  bool           `json:"commits,omitempty"` // the step costs availability (Step.Commits)
 	Blame    Blame          `json:"blame,omitempty"`
 	Reason   string         `json:"reason,omitempty"`
 	Commit   string         `json:"commit,omitempty"`

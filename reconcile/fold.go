@@ -1,0 +1,234 @@
+package reconcile
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"drydock/spec"
+)
+
+const (
+	pastReleases   = 20        // kept per service, to know a rollback from a new release
+	quarantineKept = 50        // per service; the oldest fall out
+	repairHolds    = time.Hour // a repair that lasted so long starts the count anew
+)
+
+// NewMemory is what a host remembers before its first record.
+func NewMemory() *Memory {
+	return &Memory{Good: map[string]string{}, Services: map[string]*Remembered{}}
+}
+
+// Service is what is remembered of a service; never nil, and not stored by asking.
+func (m *Memory) Service(name string) *Remembered {
+	if r := m.Services[name]; r != nil {
+		return r
+	}
+	return &Remembered{}
+}
+
+// Apply adds one record. It is the only place where a record gets its meaning,
+// it is total (any record applies to any memory), and it reads no clock.
+func (m *Memory) Apply(r Record) {
+	if m.Services == nil {
+		m.Services = map[string]*Remembered{}
+	}
+	if m.Good == nil {
+		m.Good = map[string]string{}
+	}
+	m.Seq = max(m.Seq, r.Seq)
+	switch r.Kind {
+	case Accepted:
+		m.Accepted = r.Commit
+		return
+	case Good:
+		m.Good[r.Service] = r.Commit
+		return
+	case Paused, Resumed:
+		m.Paused = r.Kind == Paused
+		return
+	}
+	if r.Service == "" {
+		return
+	}
+	if r.Kind == Renamed {
+		if old := m.Services[r.Reason]; old != nil {
+			delete(m.Services, r.Reason)
+			m.Services[r.Service] = old
+			if c, ok := m.Good[r.Reason]; ok {
+				delete(m.Good, r.Reason)
+				m.Good[r.Service] = c
+			}
+		}
+		return
+	}
+	s := m.Services[r.Service]
+	if s == nil {
+		s = &Remembered{}
+		m.Services[r.Service] = s
+	}
+	if s.apply(r) {
+		delete(m.Services, r.Service)
+		delete(m.Good, r.Service)
+	}
+}
+
+// apply adds a record of one service and reports whether the service is gone with it.
+func (s *Remembered) apply(r Record) (gone bool) {
+	switch r.Kind {
+	case Planned:
+		if r.Plan != nil {
+			p := *r.Plan
+			p.Progress = maps.Clone(p.Progress)
+			s.Open, s.Halt = &p, nil
+		}
+	case Begun, Done, Failed:
+		s.progress(r)
+	case Quarantined:
+		if r.Revision != nil && s.quarantined(*r.Revision) == nil {
+			s.Quarantine = append(s.Quarantine, Quarantine{Revision: *r.Revision, Step: r.Step, Reason: r.Reason, Since: r.Time})
+			s.Quarantine = s.Quarantine[max(0, len(s.Quarantine)-quarantineKept):]
+		}
+	case Stopped:
+		h := Halt{Step: r.Step, Reason: r.Reason, Since: r.Time}
+		switch {
+		case s.Open != nil:
+			h.Target = s.Open.Target
+		case s.Running != nil:
+			h.Target = s.Running.Service
+		}
+		s.Open, s.Halt = nil, &h
+	case Adopted:
+		if r.Plan != nil {
+			s.run(Deployed{Service: r.Plan.Target, Foreign: r.Plan.Foreign, Since: r.Time}, false)
+		}
+	case Closed:
+		return s.close(r)
+	case Held:
+		t := r.Time
+		s.Held = &t
+	case Released:
+		s.Held = nil
+	}
+	return false
+}
+
+// progress notes how far a step came, in the open plan and, for what must
+// outlive the plan, in the service.
+func (s *Remembered) progress(r Record) {
+	if s.Open != nil {
+		if s.Open.Progress == nil {
+			s.Open.Progress = map[string]Progress{}
+		}
+		s.Open.Progress[r.Step] = s.Open.Progress[r.Step].next(r)
+		s.Open.Committed = s.Open.Committed || r.Commits
+		if r.Phase == Migrate && r.Block != nil {
+			if s.Migrated == nil {
+				s.Migrated = map[string]Progress{}
+			}
+			k := migrationKey(*r.Block, s.Open.Target.Release)
+			s.Migrated[k] = s.Migrated[k].next(r)
+		}
+	}
+	if r.Block == nil {
+		return
+	}
+	id := r.Block.ID()
+	switch {
+	case r.Phase == Drain && r.Kind == Begun:
+		if s.Drains == nil {
+			s.Drains = map[string]DrainedByUs{}
+		}
+		if _, open := s.Drains[id]; !open {
+			s.Drains[id] = DrainedByUs{Block: *r.Block, Since: r.Time, Boot: r.Boot}
+		}
+	case r.Phase == Undrain && r.Kind == Done:
+		if s.Rotation == nil {
+			s.Rotation = map[string]string{}
+		}
+		if d, open := s.Drains[id]; !open || d.Block.Same(*r.Block) {
+			delete(s.Drains, id)
+		}
+		s.Rotation[id] = r.Boot
+	}
+}
+
+func (p Progress) next(r Record) Progress {
+	p.Is, p.At, p.Reason = r.Kind, r.Time, r.Reason
+	if r.Kind == Begun {
+		p.Tries++
+	}
+	return p
+}
+
+// close ends the open plan; what ran before and what runs now follow from its purpose.
+func (s *Remembered) close(r Record) (gone bool) {
+	p := s.Open
+	if p == nil {
+		return false
+	}
+	s.Open, s.Halt = nil, nil
+	switch p.Purpose {
+	case Deploy:
+		s.run(Deployed{Service: p.Target, Since: r.Time}, true)
+		s.Repairs, s.Mended = 0, time.Time{}
+	case Revert:
+		if s.Running != nil {
+			s.Running.Since = r.Time
+		}
+	case Mend:
+		if d := r.Time.Sub(s.Mended); d > repairHolds && !s.Mended.IsZero() {
+			s.Repairs = 0
+		}
+		s.Repairs, s.Mended = s.Repairs+1, r.Time
+	case Uninstall:
+		return true
+	}
+	return false
+}
+
+// run makes d the running revision and remembers the release it replaces.
+func (s *Remembered) run(d Deployed, restarted bool) {
+	if old := s.Running; old != nil && old.Foreign == "" && !sameRelease(old.Service.Release, d.Service.Release) {
+		s.Past = append(slices.DeleteFunc(s.Past, func(p spec.Release) bool { return sameRelease(p, old.Service.Release) }), old.Service.Release)
+		s.Past = s.Past[max(0, len(s.Past)-pastReleases):]
+	} else if old != nil && !restarted {
+		d.Since = old.Since
+	}
+	s.Running = &d
+	// Migrations of releases that neither run nor ran are of no more use.
+	maps.DeleteFunc(s.Migrated, func(k string, _ Progress) bool { return !s.knows(k) })
+}
+
+func (s *Remembered) knows(key string) bool {
+	rel := func(r spec.Release) bool { return releaseOfKey(key) == r.Dir() }
+	return s.Running != nil && rel(s.Running.Service.Release) || slices.ContainsFunc(s.Past, rel) ||
+		slices.ContainsFunc(s.Quarantine, func(q Quarantine) bool {
+			return rel(spec.Release{Version: q.Revision.Version, Digest: q.Revision.Digest})
+		})
+}
+
+// quarantined returns why a revision must not be tried again, or nil.
+func (s *Remembered) quarantined(rev spec.Revision) *Quarantine {
+	for i := range s.Quarantine {
+		if s.Quarantine[i].Revision == rev {
+			return &s.Quarantine[i]
+		}
+	}
+	return nil
+}
+
+// sameRelease reports whether both are the same bits, whatever the attempt.
+func sameRelease(a, b spec.Release) bool { return a.Version == b.Version && a.Digest == b.Digest }
+
+// migrationKey names a migration of a release: "1.4.2-9f86d081884c migrate/sql".
+func migrationKey(b spec.Block, r spec.Release) string { return r.Dir() + " " + b.ID() }
+
+func releaseOfKey(key string) string {
+	for i := range key {
+		if key[i] == ' ' {
+			return key[:i]
+		}
+	}
+	return key
+}
