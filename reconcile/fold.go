@@ -1,8 +1,11 @@
 package reconcile
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"drydock/spec"
@@ -133,7 +136,7 @@ func (s *Remembered) progress(r Record) {
 	if r.Block == nil {
 		return
 	}
-	id := r.Block.ID()
+	id := drainKey(*r.Block)
 	switch {
 	case r.Phase == Drain && r.Kind == Begun:
 		if s.Drains == nil {
@@ -146,9 +149,7 @@ func (s *Remembered) progress(r Record) {
 		if s.Rotation == nil {
 			s.Rotation = map[string]string{}
 		}
-		if d, open := s.Drains[id]; !open || d.Block.Same(*r.Block) {
-			delete(s.Drains, id)
-		}
+		delete(s.Drains, id)
 		s.Rotation[id] = r.Boot
 	}
 }
@@ -177,14 +178,21 @@ func (s *Remembered) close(r Record) (gone bool) {
 			s.Running.Since = r.Time
 		}
 	case Mend:
-		if d := r.Time.Sub(s.Mended); d > repairHolds && !s.Mended.IsZero() {
+		if !p.touches("/install/") && !p.touches("/start/") {
+			break // only its place in rotation was put right: nothing that has to hold
+		}
+		if d := r.Time.Sub(s.Mended); d > repairHolds && !s.Mended.IsZero() || s.MendedIn != r.Boot {
 			s.Repairs = 0
 		}
-		s.Repairs, s.Mended = s.Repairs+1, r.Time
+		s.Repairs, s.Mended, s.MendedIn = s.Repairs+1, r.Time, r.Boot
 	case Uninstall:
 		return true
 	}
 	return false
+}
+
+func (p *OpenPlan) touches(part string) bool {
+	return slices.ContainsFunc(p.Steps, func(id string) bool { return strings.Contains(id, part) })
 }
 
 // run makes d the running revision and remembers the release it replaces.
@@ -216,6 +224,13 @@ func (s *Remembered) quarantined(rev spec.Revision) *Quarantine {
 		}
 	}
 	return nil
+}
+
+// drainKey names a place in rotation: the same block at another address is
+// another place.
+func drainKey(b spec.Block) string {
+	sum := sha256.Sum256(b.Config)
+	return b.ID() + "#" + hex.EncodeToString(sum[:4])
 }
 
 // sameRelease reports whether both are the same bits, whatever the attempt.

@@ -34,15 +34,17 @@ type Remembered struct {
 	Halt       *Halt        `json:"halt,omitempty"`       // set: needs a person
 	Quarantine []Quarantine `json:"quarantine,omitempty"` // oldest first
 
-	// Drains are our open drains, by block ID. What is not here, we did not
+	// Drains are our open drains, by drainKey. What is not here, we did not
 	// drain, and so never undrain. Rotation is the boot in which we last put a
-	// block back, by block ID.
+	// place back, by drainKey.
 	Drains   map[string]DrainedByUs `json:"drains,omitempty"`
 	Rotation map[string]string      `json:"rotation,omitempty"`
 
 	Held    *time.Time `json:"held,omitempty"`    // since when a person holds it out, through `hostagent drain`
 	Repairs int        `json:"repairs,omitempty"` // one after another, none of which held
 	Mended  time.Time  `json:"mended,omitzero"`   // the end of the last of them
+	// MendedIn is the boot of the last repair: what a reboot ended was not undone by anybody.
+	MendedIn string `json:"mended_in,omitempty"`
 
 	// Migrated is how far each migration of a release came, by
 	// migrationKey: it outlives the plan, because no migration of a release

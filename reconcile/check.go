@@ -1,0 +1,117 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"drydock/spec"
+)
+
+// Checking makes a Driver of a check: it asks until the service was healthy
+// without a break for min_healthy_time, or healthy_deadline is over.
+type Checking struct {
+	// Probe is one look; nil where the start driver's word counts.
+	Probe Prober
+	// Start says whether the process that was started still runs; nil where
+	// the start driver cannot tell. A process that dies fails the check at once.
+	Start Observer
+}
+
+// Done is always false: a check observes, so it is made again.
+func (k Checking) Done(context.Context, Step) (bool, error) { return false, nil }
+
+// Do returns nil once the check has passed, and else the release's fault with
+// what was seen last.
+func (k Checking) Do(ctx context.Context, s Step) error {
+	every, timeout := Pace(s.Block)
+	minimum := time.Duration(s.Target.Rollout.MinHealthyTime)
+	deadline := time.Duration(s.Target.Rollout.HealthyDeadline)
+	over := time.NewTimer(deadline)
+	defer over.Stop()
+	var healthy time.Time // since when, without a break
+	var last error
+	for {
+		asked := time.Now()
+		if err := k.died(ctx, s, timeout); err != nil {
+			return err
+		}
+		if last = k.once(ctx, s, timeout); last != nil {
+			healthy = time.Time{}
+		} else {
+			if healthy.IsZero() {
+				healthy = asked
+			}
+			if time.Since(healthy) >= minimum {
+				return nil
+			}
+		}
+		pause := every
+		if last == nil {
+			pause = min(every, minimum-time.Since(healthy))
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-over.C:
+			return k.late(s, deadline, minimum, last)
+		case <-time.After(max(pause, 0)):
+		}
+	}
+}
+
+func (k Checking) late(s Step, deadline, minimum time.Duration, last error) error {
+	if last == nil {
+		return ReleaseFault(fmt.Errorf("it was never healthy for %v without a break within %v", minimum, deadline), "")
+	}
+	return ReleaseFault(fmt.Errorf("not healthy within %v: %w", deadline, last), "")
+}
+
+func (k Checking) died(ctx context.Context, s Step, timeout time.Duration) error {
+	if k.Start == nil || s.Target.Start == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	look := s
+	look.Block, look.Phase = *s.Target.Start, Start
+	c, err := k.Start.Observe(ctx, look)
+	if err == nil && c.Is == Absent {
+		return ReleaseFault(fmt.Errorf("it died: %s", c.Detail), "Its own log says why.")
+	}
+	return nil
+}
+
+func (k Checking) once(ctx context.Context, s Step, timeout time.Duration) error {
+	if k.Probe == nil {
+		return nil // died has asked
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return k.Probe.Probe(ctx, s)
+}
+
+// Observe is one look, for a check at rest.
+func (k Checking) Observe(ctx context.Context, s Step) (Condition, error) {
+	_, timeout := Pace(s.Block)
+	if err := k.died(ctx, s, timeout); err != nil {
+		return Condition{Is: Absent, Detail: err.Error()}, nil
+	}
+	if err := k.once(ctx, s, timeout); err != nil {
+		return Condition{Is: Absent, Detail: err.Error()}, nil
+	}
+	return Condition{Is: Present}, nil
+}
+
+// Pace is a check block's interval and timeout.
+func Pace(b spec.Block) (interval, timeout time.Duration) {
+	cfg := struct {
+		Interval spec.Duration `json:"interval"`
+		Timeout  spec.Duration `json:"timeout"`
+	}{spec.Duration(time.Second), spec.Duration(5 * time.Second)}
+	if b.Type == "check" {
+		_ = jsonInto(b.Config, &cfg)
+	}
+	return time.Duration(cfg.Interval), time.Duration(cfg.Timeout)
+}
+

@@ -1,0 +1,501 @@
+package reconcile
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"drydock/spec"
+)
+
+// repairsThatHalt is how many repairs in a row may fail to hold.
+const repairsThatHalt = 3
+
+// Diff says what a host must do so that it runs what is wanted. It is pure: no
+// clock, no I/O, no error; the same two values always give the same plan, and
+// applying a plan and diffing again gives the empty one.
+func Diff(want spec.Wanted, have Observed) Plan {
+	plan := Plan{Host: want.Host.Name, Commit: want.Commit}
+	wanted := map[string]*spec.Service{}
+	for i := range want.Services {
+		wanted[want.Services[i].Name] = &want.Services[i]
+	}
+	before := have.Memory
+	have.Memory = before.renamed(want.Moved, wanted)
+
+	names := map[string]bool{}
+	for n := range wanted {
+		names[n] = true
+	}
+	for n := range have.Memory.Services {
+		names[n] = true
+	}
+	for n := range want.Held {
+		names[n] = true
+	}
+	for _, n := range sortedKeys(names) {
+		d := differ{
+			name: n, want: wanted[n], have: have.Memory.Service(n), found: have.Found[n],
+			boot: have.Boot, host: want.Host.Name, resolved: want.Resolved,
+		}
+		p := d.plan(want)
+		for _, m := range want.Moved {
+			if m.To == n && wanted[n] != nil && before.was(m) {
+				p.Records = append([]Record{{Kind: Renamed, Service: n, Reason: m.From}}, p.Records...)
+			}
+		}
+		plan.Services = append(plan.Services, p)
+	}
+	return plan
+}
+
+// differ is one service's side of Diff.
+type differ struct {
+	name       string
+	want       *spec.Service // nil: not declared for this host
+	have       *Remembered
+	found      map[string]Condition
+	boot, host string
+	resolved   []spec.Resolved
+}
+
+func (d differ) plan(w spec.Wanted) ServicePlan {
+	p := ServicePlan{Service: d.name, State: Converged}
+	r := d.have
+	switch {
+	case r.Open != nil && r.Open.Committed:
+		return d.resume()
+	case d.want == nil && w.Held[d.name] != nil:
+		// The agent puts the last good declaration in place of one with
+		// errors; where there is none, nothing is known to be wanted.
+		p.State, p.Reason = Waiting, "its declaration has errors, and no earlier one was good"
+		return p
+	case d.want == nil:
+		return d.unwanted(w)
+	case r.Halt != nil && r.Halt.Target.Revision() == d.want.Revision():
+		return d.halted()
+	case r.quarantined(d.want.Revision()) != nil:
+		return d.reverted()
+	case r.Running == nil || r.Running.Foreign != "":
+		return d.deploy(everyPhase, d.difference(everyPhase))
+	}
+	if differs := d.differs(r.Running.Service, *d.want); differs != 0 {
+		return d.deploy(differs, d.difference(differs))
+	}
+	p = d.mend(*d.want)
+	if r.Running.Service.Revision() != d.want.Revision() || !sameJSON(r.Running.Service, *d.want) {
+		// Nothing on the host follows from what changed: remember it as it stands.
+		p.Records = append([]Record{{Kind: Adopted, Service: d.name, Plan: &OpenPlan{Target: *d.want}}}, p.Records...)
+	}
+	return p
+}
+
+// differs is the table of what a difference asks for (the design's section 6).
+func (d differ) differs(old, new spec.Service) set {
+	var s set
+	if !sameRelease(old.Release, new.Release) || max(old.Release.Attempt, 1) != max(new.Release.Attempt, 1) || !sameInstall(old.Install, new.Install) {
+		return everyPhase
+	}
+	if !sameBlock(old.Start, new.Start) || !slices.EqualFunc(old.Hooks, new.Hooks, spec.Block.Same) {
+		s |= phaseSet(Drain, Start, Check, Undrain)
+	}
+	if !slices.EqualFunc(old.Drains, new.Drains, spec.Block.Same) {
+		s |= phaseSet(Undrain)
+	}
+	if !slices.EqualFunc(old.Checks, new.Checks, spec.Block.Same) {
+		s |= phaseSet(Check)
+	}
+	return s
+}
+
+func (d differ) difference(s set) string {
+	from := "(none)"
+	if r := d.have.Running; r != nil {
+		from = r.Service.Release.Version
+		if r.Foreign != "" {
+			from = r.Foreign
+		}
+	}
+	old, new := d.have.Running, d.want.Release
+	switch {
+	case old == nil || old.Foreign != "" || from != new.Version:
+		return fmt.Sprintf("%s -> %s", from, new.Version)
+	case old.Service.Release.Digest != new.Digest:
+		return fmt.Sprintf("%s: other digest", new.Version)
+	case max(old.Service.Release.Attempt, 1) != max(new.Attempt, 1):
+		return fmt.Sprintf("%s: attempt %d", new.Version, new.Attempt)
+	case s == everyPhase:
+		return fmt.Sprintf("%s: install changed", new.Version)
+	case s.has(Start):
+		return fmt.Sprintf("%s: start or run changed", new.Version)
+	case s.has(Undrain):
+		return fmt.Sprintf("%s: drain changed", new.Version)
+	}
+	return fmt.Sprintf("%s: check changed", new.Version)
+}
+
+// deploy plans the wanted revision.
+func (d differ) deploy(phases set, detail string) ServicePlan {
+	r := d.have
+	p := ServicePlan{
+		Service: d.name, State: Progressing, Reason: detail, Purpose: Deploy, Target: *d.want,
+		First:    r.Running == nil,
+		Rollback: d.want.Release.Attempt > 1 || slices.ContainsFunc(r.Past, func(o spec.Release) bool { return sameRelease(o, d.want.Release) }),
+	}
+	running := r.Running
+	if c := d.installed(d.want); running == nil && c.Foreign != "" {
+		// Somebody else deployed here before us: taken over, and what a revert goes back to.
+		running = &Deployed{Service: spec.Service{Name: d.name, Environment: d.want.Environment}, Foreign: c.Foreign}
+		p.First = false
+		p.Records = []Record{{Kind: Adopted, Service: d.name, Plan: &OpenPlan{Target: running.Service, Foreign: c.Foreign}}}
+		p.Reason = fmt.Sprintf("%s -> %s (taken over)", c.Foreign, d.want.Release.Version)
+	}
+	if p.First {
+		phases &^= phaseSet(Drain)
+	}
+	b := build{host: d.host, target: *d.want, running: running, purpose: Deploy, detail: p.Reason, drains: r.Drains}
+	p.Steps = d.needed(b.candidates(phases), phases)
+	p.Slot = !p.First && r.Held == nil && slices.ContainsFunc(p.Steps, func(s Step) bool {
+		return s.Phase == Drain || s.Phase == Install || s.Phase == Migrate || s.Phase == Start
+	})
+	return p
+}
+
+// needed leaves out what would be wrong or idle: draining what is drained
+// already, touching what a person drained, releasing an old place that nobody
+// drained, migrations that are done.
+func (d differ) needed(steps []Step, phases set) []Step {
+	return slices.DeleteFunc(steps, func(s Step) bool {
+		if s.Block.Type == "run" {
+			return false
+		}
+		switch s.Phase {
+		case Drain:
+			if d.byPerson(s.Block) {
+				return true
+			}
+			_, ours := d.have.Drains[drainKey(s.Block)]
+			return ours && d.found[s.Block.ID()].Is != Present
+		case Undrain:
+			if d.byPerson(s.Block) {
+				return true
+			}
+			if !phases.has(Drain) && d.have.Running != nil {
+				// Only the places changed: leave the old one as it was before
+				// us, and stand in the new one.
+				_, ours := d.have.Drains[drainKey(s.Block)]
+				return !ours && slices.ContainsFunc(d.have.Running.Service.Drains, s.Block.Same)
+			}
+		case Migrate:
+			return d.migrated(s)
+		}
+		return false
+	})
+}
+
+func (d differ) migrated(s Step) bool {
+	if d.have.Migrated[migrationKey(s.Block, s.Target.Release)].Is == Done {
+		return true
+	}
+	return slices.ContainsFunc(d.resolved, func(r spec.Resolved) bool {
+		return r.Service == d.name && r.Release == s.Target.Release.Version && r.Outcome == "applied"
+	})
+}
+
+// byPerson reports whether a person, not we, took a place out of rotation.
+func (d differ) byPerson(b spec.Block) bool {
+	if d.have.Held != nil {
+		return true
+	}
+	key := drainKey(b)
+	if _, ours := d.have.Drains[key]; ours {
+		return false
+	}
+	boot, wasIn := d.have.Rotation[key]
+	return wasIn && d.found[b.ID()].Is == Absent && boot == d.boot
+}
+
+// mend compares what runs with what was found, and plans a repair.
+func (d differ) mend(s spec.Service) ServicePlan {
+	p := ServicePlan{Service: d.name, State: Converged, Purpose: Mend, Target: s}
+	r := d.have
+	var phases set
+	var why []string
+	if s.Install != nil {
+		if c := d.found[s.Install.ID()]; c.Is == Altered || c.Is == Absent {
+			phases |= phaseSet(Fetch, Drain, Install, Start, Check, Undrain)
+			why = append(why, cmp.Or(c.Detail, s.Install.ID()+" is "+c.Is.String()))
+		}
+	}
+	if s.Start != nil {
+		if c := d.found[s.Start.ID()]; c.Is == Absent {
+			phases |= phaseSet(Drain, Start, Check, Undrain)
+			why = append(why, cmp.Or(c.Detail, "it does not run"))
+		}
+	}
+	b := build{host: d.host, target: s, running: r.Running, purpose: Mend, drains: r.Drains}
+	if phases != 0 {
+		p.State, p.Reason, b.detail = Drifted, join(why), join(why)
+		if r.Repairs >= repairsThatHalt {
+			p.State = Halted
+			p.Reason = fmt.Sprintf("%s; %d repairs did not hold. Find what undoes them, then `drydock retry %s`", p.Reason, r.Repairs, d.name)
+			p.Records = []Record{{Kind: Stopped, Service: d.name, Reason: p.Reason}}
+			return p
+		}
+		p.Steps = d.needed(b.candidates(phases), phases)
+		p.Slot = r.Held == nil
+		return p
+	}
+	return d.rotation(p, b)
+}
+
+// rotation looks after the places where nothing else is to be done.
+func (d differ) rotation(p ServicePlan, b build) ServicePlan {
+	r := d.have
+	for _, s := range b.candidates(phaseSet(Drain)) {
+		if s.Block.Type == "run" {
+			continue
+		}
+		is := d.found[s.Block.ID()].Is
+		_, ours := r.Drains[drainKey(s.Block)]
+		switch {
+		case ours && is == Present:
+			s.Detail = "in rotation, although it was drained"
+			p.Steps = append(p.Steps, s)
+		case !ours && r.Held != nil && is != Absent:
+			s.Detail = "a person asked for it"
+			p.Steps = append(p.Steps, s)
+		}
+	}
+	if len(p.Steps) > 0 {
+		p.State, p.Reason = Drifted, p.Steps[0].Detail
+		return p
+	}
+	if r.Held != nil {
+		p.Reason = fmt.Sprintf("held out of rotation by a person; `hostagent undrain %s` puts it back", d.name)
+		return p
+	}
+	var back []Step
+	for _, s := range b.candidates(phaseSet(Undrain)) {
+		key := drainKey(s.Block)
+		boot, wasIn := r.Rotation[key]
+		_, ours := r.Drains[key]
+		switch {
+		case s.Block.Type == "run":
+		case ours:
+			s.Detail = "drained by us, with nothing left to do"
+			back = append(back, s)
+		case !wasIn || d.found[s.Block.ID()].Is != Absent:
+		case boot != d.boot:
+			s.Detail = "out of rotation since the host booted"
+			back = append(back, s)
+		default:
+			p.Reason = fmt.Sprintf("a person took it out of rotation (%s); `hostagent undrain %s` puts it back", s.Block.ID(), d.name)
+		}
+	}
+	if len(back) > 0 {
+		p.State, p.Reason = Drifted, back[0].Detail
+		for _, s := range b.candidates(phaseSet(Check)) {
+			if s.Block.Type != "run" {
+				p.Steps = append(p.Steps, s)
+			}
+		}
+		p.Steps = append(p.Steps, back...)
+	}
+	return p
+}
+
+// PlanRevert is how the revision that ran before comes back after the open
+// plan failed: the phases of that plan once more, migrations left out.
+func PlanRevert(name string, have Observed, host string) ServicePlan {
+	r := have.Memory.Service(name)
+	d := differ{name: name, have: r, found: have.Found[name], boot: have.Boot, host: host}
+	phases := phaseSet(Undrain)
+	for p := range Phase(len(phaseNames)) {
+		if p != Migrate && r.Open.touches("/"+p.String()+"/") {
+			phases |= phaseSet(p)
+		}
+	}
+	target, back := r.Running.Service, r.Running.Service.Release.Version
+	if f := r.Running.Foreign; f != "" {
+		// What somebody else had deployed has no declaration: it is started as
+		// the new one is, and the start driver's word counts, because the
+		// checks may ask for the new version.
+		target, back = r.Open.Target, f
+		target.Release, target.Checks = spec.Release{}, nil
+	}
+	b := build{
+		host: host, target: target, running: r.Running, purpose: Revert, foreign: r.Running.Foreign,
+		detail: fmt.Sprintf("%s -> %s", r.Open.Target.Release.Version, back), drains: r.Drains,
+	}
+	if len(r.Drains) == 0 && !phases.has(Drain) {
+		phases &^= phaseSet(Undrain)
+	}
+	return ServicePlan{
+		Service: name, State: Progressing, Reason: b.detail, Purpose: Revert, Target: target, Foreign: r.Running.Foreign,
+		Resume: true, Steps: d.needed(b.candidates(phases), everyPhase),
+	}
+}
+
+// resume picks up what is left of a committed plan: the same steps, whatever
+// is wanted now.
+func (d differ) resume() ServicePlan {
+	o := d.have.Open
+	p := ServicePlan{
+		Service: d.name, State: Progressing, Reason: o.Reason, Purpose: o.Purpose, Target: o.Target, Foreign: o.Foreign,
+		First: d.have.Running == nil, Resume: true,
+	}
+	b := build{host: d.host, target: o.Target, running: d.have.Running, purpose: o.Purpose, foreign: o.Foreign, detail: o.Reason, drains: d.have.Drains}
+	for _, s := range b.candidates(everyPhase) {
+		if slices.Contains(o.Steps, s.ID) {
+			p.Steps = append(p.Steps, s)
+		}
+	}
+	return p
+}
+
+func (d differ) halted() ServicePlan {
+	h := d.have.Halt
+	p := ServicePlan{Service: d.name, Purpose: Mend, Target: h.Target}
+	// What is drained while a person is asked stays drained.
+	p = d.rotation(p, build{host: d.host, target: h.Target, running: d.have.Running, purpose: Mend, drains: d.have.Drains})
+	p.State, p.Reason = Halted, h.Reason
+	p.Steps = slices.DeleteFunc(p.Steps, func(s Step) bool { return s.Phase != Drain })
+	return p
+}
+
+// reverted is for a wanted revision that failed here: what ran before keeps
+// running, and is looked after.
+func (d differ) reverted() ServicePlan {
+	q := d.have.quarantined(d.want.Revision())
+	if d.have.Running == nil {
+		return ServicePlan{Service: d.name, State: Halted, Reason: q.Reason}
+	}
+	p := ServicePlan{Service: d.name, Target: d.have.Running.Service}
+	if d.have.Running.Foreign == "" {
+		p = d.mend(d.have.Running.Service)
+	}
+	if p.State == Converged {
+		p.State = Reverted
+		p.Reason = fmt.Sprintf("%s failed: %s. Push a mended release, or `drydock retry %s` once what was wrong around it is right", d.want.Release.Version, q.Reason, d.name)
+	}
+	return p
+}
+
+// unwanted is for a service that is not declared for this host.
+func (d differ) unwanted(w spec.Wanted) ServicePlan {
+	p := ServicePlan{Service: d.name, State: Orphaned, Reason: "no longer declared for this host; left running. `removed \"" + d.name + "\" {}` stops and uninstalls it"}
+	i := slices.IndexFunc(w.Removed, func(r spec.Removed) bool { return r.Name == d.name })
+	r := d.have
+	if i < 0 {
+		return p
+	}
+	var target spec.Service
+	switch {
+	case r.Running != nil && r.Running.Foreign == "":
+		target = r.Running.Service
+	case r.Halt != nil:
+		target = r.Halt.Target
+	case r.Open != nil:
+		target = r.Open.Target
+	default:
+		return p
+	}
+	p = ServicePlan{Service: d.name, State: Progressing, Reason: "removed", Purpose: Uninstall, Target: target}
+	b := build{host: d.host, target: target, running: r.Running, purpose: Uninstall, detail: "removed", drains: r.Drains}
+	p.Steps = d.needed(b.candidates(phaseSet(Drain, Install, Start)), everyPhase)
+	// What serves is stopped before its files go.
+	slices.SortStableFunc(p.Steps, func(a, b Step) int { return cmp.Compare(removalOrder(a.Phase), removalOrder(b.Phase)) })
+	for i := range p.Steps {
+		p.Steps[i].Origin = w.Removed[slices.IndexFunc(w.Removed, func(r spec.Removed) bool { return r.Name == d.name })].Origin
+	}
+	return p
+}
+
+func removalOrder(p Phase) int {
+	return map[Phase]int{Drain: 0, Start: 1, Install: 2}[p]
+}
+
+// installed is what was found at the wanted install block's place.
+func (d differ) installed(s *spec.Service) Condition {
+	if s.Install == nil {
+		return Condition{}
+	}
+	return d.found[s.Install.ID()]
+}
+
+func sameBlock(a, b *spec.Block) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Same(*b)
+}
+
+// sameInstall is sameBlock but for keep, which only prunes.
+func sameInstall(a, b *spec.Block) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.ID() == b.ID() && bytes.Equal(withoutKeep(a.Config), withoutKeep(b.Config))
+}
+
+func withoutKeep(config json.RawMessage) []byte {
+	var m map[string]json.RawMessage
+	if json.Unmarshal(config, &m) != nil {
+		return config
+	}
+	delete(m, "keep")
+	out, _ := json.Marshal(m)
+	return out
+}
+
+// sameJSON compares what would be journaled, origins left out: a service that
+// only moved to another line is the same.
+func sameJSON(a, b spec.Service) bool {
+	return a.Revision() == b.Revision() && slices.EqualFunc(blocks(a), blocks(b), spec.Block.Same)
+}
+
+func blocks(s spec.Service) []spec.Block {
+	all := slices.Concat(s.Drains, s.Migrates, s.Checks, s.Hooks)
+	for _, b := range []*spec.Block{s.Install, s.Start} {
+		if b != nil {
+			all = append(all, *b)
+		}
+	}
+	return all
+}
+
+// renamed is the memory with each moved service under its new name. It does
+// not change m.
+func (m Memory) renamed(moved []spec.Moved, wanted map[string]*spec.Service) Memory {
+	for _, mv := range moved {
+		if wanted[mv.To] == nil || !m.was(mv) {
+			continue
+		}
+		services := maps.Clone(m.Services)
+		services[mv.To] = services[mv.From]
+		delete(services, mv.From)
+		m.Services = services
+	}
+	return m
+}
+
+// was reports whether the memory still knows a moved service by its old name only.
+func (m Memory) was(mv spec.Moved) bool {
+	return m.Services[mv.From] != nil && m.Services[mv.To] == nil
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+func join(why []string) string {
+	switch len(why) {
+	case 0:
+		return ""
+	case 1:
+		return why[0]
+	}
+	return fmt.Sprintf("%s; %s", why[0], join(why[1:]))
+}

@@ -1,0 +1,64 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+)
+
+// Journal is where the engine writes down what it is about to do and did.
+type Journal interface {
+	// Append returns once the record is durable and part of Memory.
+	Append(ctx context.Context, r Record) (Record, error)
+	// Memory is a snapshot that nobody changes any more.
+	Memory() Memory
+}
+
+// Drivers finds the driver for a step's block.
+type Drivers interface {
+	// Driver fails for a block that no driver was registered for.
+	Driver(s Step) (Driver, error)
+}
+
+// Slots are permissions to take a serving service out of rotation.
+type Slots interface {
+	// Take never waits: it returns the release function, or the gate that says
+	// who is out. force takes one even past the limit, for a plan that was
+	// committed before the agent was last started.
+	Take(ctx context.Context, service string, force bool) (release func(), shut Gate, err error)
+}
+
+// Engine carries plans out. Its fields are set once; one value serves all
+// services of a host side by side.
+type Engine struct {
+	Journal Journal
+	Drivers Drivers
+	Slots   Slots
+	Look    func() Surroundings // what gates look at, now
+	Host    string
+	Boot    string
+	Now     func() time.Time
+	Jitter  func(time.Duration) time.Duration // adds up to a tenth
+	Log     *slog.Logger
+	Watch   func(Progressed) // every record and stage as it happens; must not block
+}
+
+// Progressed is what a watcher sees of a plan on its way.
+type Progressed struct {
+	Stage   Stage
+	Record  Record // zero where only the stage changed
+	Elapsed time.Duration
+}
+
+// Outcome is how far a service came in one pass.
+type Outcome struct {
+	Service string
+	Stage   Stage
+	Gate    Gate      // what it waits for; open if for nothing
+	Err     error     // the failure that led here; nil if none
+	Retry   time.Time // when it makes sense to look again; zero: at the next wake
+	Changed bool      // something on the host was changed
+}
+
+var errSuperseded = errors.New("superseded")

@@ -1,0 +1,393 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/go-multierror"
+	"golang.org/x/sync/errgroup"
+
+	"drydock/spec"
+)
+
+// Carry takes one service through its plan, as far as it comes: to the end, to
+// a gate, to a failure that waits for the host, or to a halt. life ends with
+// the process; until, a child of life, also ends when the plan is superseded,
+// and counts only while nothing is out of service.
+func (e *Engine) Carry(life, until context.Context, p ServicePlan) Outcome {
+	c := &carrying{Engine: e, plan: p, out: Outcome{Service: p.Service}}
+	for _, r := range p.Records {
+		if err := c.append(life, r); err != nil {
+			return c.unwritten(err)
+		}
+	}
+	switch {
+	case len(p.Steps) == 0:
+		return c.out
+	case !p.Resume:
+		return c.prepare(life, until)
+	case p.Purpose == Revert:
+		c.on(OnBack)
+	default:
+		c.on(OnResume)
+	}
+	return c.work(life)
+}
+
+// carrying is one plan on its way.
+type carrying struct {
+	*Engine
+	plan  ServicePlan
+	stage Stage
+	out   Outcome
+}
+
+// on moves to the next stage.
+func (c *carrying) on(ev Event) {
+	to, err := next(c.stage, ev)
+	if err != nil {
+		panic(err) // the drawing and the code have come apart
+	}
+	c.stage, c.out.Stage = to, to
+	c.Watch(Progressed{Stage: to, Record: Record{Service: c.plan.Service}})
+}
+
+// unwritten is the way out where the journal does not take a record.
+func (c *carrying) unwritten(err error) Outcome {
+	c.out.Err, c.out.Stage = err, Pending
+	c.out.Retry = c.Now().Add(c.Jitter(retryFirst))
+	return c.out
+}
+
+func (c *carrying) append(ctx context.Context, r Record) error {
+	began := c.Now()
+	r, err := c.Journal.Append(context.WithoutCancel(ctx), r)
+	if err != nil {
+		return HostFault(fmt.Errorf("the journal: %w", err), "Nothing is done that cannot be written down first: make room on the disk of the state directory, or mend it.")
+	}
+	c.Watch(Progressed{Stage: c.stage, Record: r, Elapsed: c.Now().Sub(began)})
+	return nil
+}
+
+// prepare passes the trust gates, fetches, and passes the timing gates.
+func (c *carrying) prepare(life, until context.Context) Outcome {
+	c.on(OnPlan)
+	if g := TrustGate(c.plan, c.Look()); !g.Open() {
+		return c.shut(g, time.Time{})
+	}
+	if err := c.open(life); err != nil {
+		c.on(OnShut)
+		return c.unwritten(err)
+	}
+	early := slices.IndexFunc(c.plan.Steps, func(s Step) bool { return s.Phase != Fetch })
+	if early < 0 {
+		early = len(c.plan.Steps)
+	}
+	for _, s := range c.plan.Steps[:early] {
+		if _, err := c.try(until, []Step{s}); err != nil {
+			return c.unfetched(until, s, err)
+		}
+	}
+	if until.Err() != nil {
+		c.on(OnSupersede)
+		return c.out
+	}
+	if g := TimingGate(c.plan, c.Look()); !g.Open() {
+		return c.shut(g, g.Until)
+	}
+	if c.plan.Slot {
+		release, g, err := c.Slots.Take(until, c.plan.Service, false)
+		if err != nil || !g.Open() {
+			c.out.Err = err
+			return c.shut(g, time.Time{})
+		}
+		defer release()
+	}
+	if until.Err() != nil {
+		c.on(OnSupersede)
+		return c.out
+	}
+	c.plan.Steps = c.plan.Steps[early:]
+	c.on(OnCommit)
+	return c.steps(life)
+}
+
+func (c *carrying) shut(g Gate, at time.Time) Outcome {
+	c.on(OnShut)
+	c.out.Gate, c.out.Retry = g, at
+	return c.out
+}
+
+// unfetched waits outside: what fails before the drain fails no release.
+func (c *carrying) unfetched(until context.Context, s Step, err error) Outcome {
+	if until.Err() != nil {
+		c.on(OnSupersede)
+		return c.out
+	}
+	c.out.Err = err
+	return c.shut(Gate{Name: "fetch", Reason: err.Error(), Origin: s.Origin}, c.Now().Add(c.Jitter(Delay(c.tries(s.ID)))))
+}
+
+// open writes the plan down, unless it is the one that is open already.
+func (c *carrying) open(ctx context.Context) error {
+	p := OpenPlan{Purpose: c.plan.Purpose, Target: c.plan.Target, Foreign: c.plan.Foreign, Reason: c.plan.Reason, Since: c.Now()}
+	for _, s := range c.plan.Steps {
+		p.Steps = append(p.Steps, s.ID)
+	}
+	m := c.Journal.Memory()
+	if o := m.Service(c.plan.Service).Open; o != nil && o.Purpose == p.Purpose && sameJSON(o.Target, p.Target) && slices.Equal(o.Steps, p.Steps) {
+		return nil
+	}
+	return c.append(ctx, Record{Kind: Planned, Service: c.plan.Service, Commit: c.plan.Target.Origin.Commit, Plan: &p})
+}
+
+// work carries a committed plan on.
+func (c *carrying) work(life context.Context) Outcome {
+	if !c.plan.First {
+		release, _, err := c.Slots.Take(life, c.plan.Service, true)
+		if err != nil {
+			c.on(OnLater)
+			return c.unwritten(err)
+		}
+		defer release()
+	}
+	return c.steps(life)
+}
+
+// steps is the one loop: each phase's steps, in order, until the end or a verdict.
+func (c *carrying) steps(life context.Context) Outcome {
+	steps := c.plan.Steps
+	for len(steps) > 0 {
+		n := 1
+		for phases[steps[0].Phase].together && n < len(steps) && steps[n].Phase == steps[0].Phase && steps[n].Block.Type != "run" && steps[0].Block.Type != "run" {
+			n++
+		}
+		v, err := c.try(life, steps[:n])
+		switch {
+		case err == nil:
+			steps = steps[n:]
+		case life.Err() != nil:
+			c.on(OnLater) // the agent ends: the journal says where to go on
+			c.out.Err = life.Err()
+			return c.out
+		default:
+			return c.failed(life, v, steps[0], err)
+		}
+	}
+	if err := c.append(life, Record{Kind: Closed, Service: c.plan.Service, Reason: c.plan.Reason}); err != nil {
+		c.on(OnLater)
+		return c.unwritten(err)
+	}
+	c.on(OnFinish)
+	c.prune(life)
+	return c.out
+}
+
+// failed carries out the verdict on a step that will not be tried again now.
+func (c *carrying) failed(life context.Context, v Verdict, s Step, err error) Outcome {
+	c.out.Err = err
+	m := c.Journal.Memory()
+	r := m.Service(c.plan.Service)
+	switch v {
+	case GoBack:
+		rev := c.plan.Target.Revision()
+		back := PlanRevert(c.plan.Service, Observed{Memory: m, Boot: c.Boot}, c.Host)
+		open := OpenPlan{Purpose: Revert, Target: back.Target, Foreign: back.Foreign, Reason: back.Reason, Since: c.Now(), Committed: true}
+		for _, s := range back.Steps {
+			open.Steps = append(open.Steps, s.ID)
+		}
+		for _, rec := range []Record{
+			{Kind: Quarantined, Service: c.plan.Service, Revision: &rev, Step: s.ID, Reason: reason(err)},
+			{Kind: Planned, Service: c.plan.Service, Plan: &open},
+		} {
+			if err := c.append(life, rec); err != nil {
+				c.on(OnLater)
+				return c.unwritten(err)
+			}
+		}
+		c.on(OnRevert)
+		c.plan = back
+		out := c.steps(life)
+		if out.Err == nil {
+			out.Err = err
+		}
+		return out
+	case Halting:
+		if c.plan.First {
+			err = c.stop(life, err) // a first install that failed is not left running
+		}
+		why := fmt.Sprintf("%s failed: %s. %s", s.ID, reason(err), c.whatNow(s, r))
+		if aerr := c.append(life, Record{Kind: Stopped, Service: c.plan.Service, Step: s.ID, Reason: why}); aerr != nil {
+			c.on(OnLater)
+			return c.unwritten(aerr)
+		}
+		c.on(OnHalt)
+		return c.out
+	}
+	c.on(OnLater)
+	c.out.Retry = c.Now().Add(c.Jitter(Delay(c.tries(s.ID))))
+	return c.out
+}
+
+func (c *carrying) whatNow(s Step, r *Remembered) string {
+	do := fmt.Sprintf("Mend it, then push a new release or `drydock retry %s`", c.plan.Service)
+	if s.Phase == Migrate {
+		do = fmt.Sprintf("Find out whether it was applied, put the data right, then `drydock retry %s`", c.plan.Service)
+	}
+	if len(r.Drains) > 0 {
+		return "It stays out of rotation. " + do
+	}
+	return do
+}
+
+// stop ends a process that a failed first install has started.
+func (c *carrying) stop(life context.Context, cause error) error {
+	i := slices.IndexFunc(c.plan.Steps, func(s Step) bool { return s.Phase == Start && s.Block.Type == "start" })
+	if i < 0 {
+		return cause
+	}
+	s := c.plan.Steps[i]
+	s.Action = Remove
+	d, err := c.Drivers.Driver(s)
+	if err == nil {
+		err = d.Do(life, s)
+	}
+	if err != nil {
+		return multierror.Append(cause, fmt.Errorf("and it could not be stopped: %w", err)).ErrorOrNil()
+	}
+	return cause
+}
+
+// prune lets the install driver delete old releases; what fails is only said.
+func (c *carrying) prune(life context.Context) {
+	t := c.plan.Target
+	if t.Install == nil || c.plan.Purpose == Uninstall {
+		return
+	}
+	s := Step{Service: c.plan.Service, Phase: Install, Block: *t.Install, Target: t, Host: c.Host}
+	d, err := c.Drivers.Driver(s)
+	if err != nil {
+		return
+	}
+	if p, ok := d.(Pruner); ok {
+		m := c.Journal.Memory()
+		r := m.Service(c.plan.Service)
+		keep := []string{t.Release.Dir()}
+		if n := len(r.Past); n > 0 {
+			keep = append(keep, r.Past[n-1].Dir())
+		}
+		if r.Running != nil {
+			keep = append(keep, r.Running.Service.Release.Dir())
+		}
+		if err := p.Prune(life, s, keep); err != nil {
+			c.Log.Warn("old releases could not be pruned", "service", c.plan.Service, "error", err)
+		}
+	}
+}
+
+// try runs steps side by side (mostly one) until they are done or a verdict
+// falls that does not ask for another try now.
+func (c *carrying) try(ctx context.Context, steps []Step) (Verdict, error) {
+	for {
+		s, err := c.together(ctx, steps)
+		if err == nil {
+			return 0, nil
+		}
+		v := c.decide(s, err)
+		if v != TryAgain || ctx.Err() != nil {
+			return v, err
+		}
+		c.on(OnRetry)
+		if !wait(ctx, c.Jitter(Delay(c.tries(s.ID)))) {
+			return TryLater, ctx.Err()
+		}
+	}
+}
+
+// together returns the first step that failed, and its error.
+func (c *carrying) together(ctx context.Context, steps []Step) (Step, error) {
+	if len(steps) == 1 {
+		return steps[0], c.step(ctx, steps[0])
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, s := range steps {
+		g.Go(func() error {
+			if err := c.step(ctx, s); err != nil {
+				return &failedStep{s, err}
+			}
+			return nil
+		})
+	}
+	err := g.Wait()
+	var f *failedStep
+	if errors.As(err, &f) {
+		return f.step, f.error
+	}
+	return steps[0], err
+}
+
+type failedStep struct {
+	step Step
+	error
+}
+
+func (f *failedStep) Unwrap() error { return f.error }
+
+func (c *carrying) decide(s Step, err error) Verdict {
+	m := c.Journal.Memory()
+	r := m.Service(s.Service)
+	return Decide(Failure{
+		Phase: s.Phase, Commits: s.Commits(), Blame: BlameOf(err), Unknown: s.Phase == Migrate && errors.Is(err, ErrUnknown),
+		Tries: c.tries(s.ID), Purpose: c.plan.Purpose, AutoRevert: c.plan.Target.Rollout.AutoRevert,
+		Crossed: crossed(r), HasPrevious: r.Running != nil,
+	})
+}
+
+// crossed reports whether a migration of the open plan began that the previous
+// release does not survive.
+func crossed(r *Remembered) bool {
+	if r.Open == nil {
+		return false
+	}
+	return slices.ContainsFunc(r.Open.Target.Migrates, func(b spec.Block) bool {
+		var cfg struct {
+			Compatible bool `json:"compatible"`
+		}
+		_ = jsonInto(b.Config, &cfg)
+		p, began := r.Migrated[migrationKey(b, r.Open.Target.Release)]
+		return began && p.Tries > 0 && !cfg.Compatible
+	})
+}
+
+func (c *carrying) tries(id string) int {
+	m := c.Journal.Memory()
+	if o := m.Service(c.plan.Service).Open; o != nil {
+		return o.Progress[id].Tries
+	}
+	return 0
+}
+
+// wait reports whether it was waited to the end.
+func wait(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// reason is an error's text for a record: whole, but not without end.
+func reason(err error) string {
+	const most = 2000
+	if s := err.Error(); len(s) > most {
+		return s[:most] + "…"
+	} else {
+		return s
+	}
+}

@@ -1,0 +1,218 @@
+package reconcile
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"drydock/spec"
+)
+
+// Gate is what a plan waits for. The zero Gate is open.
+type Gate struct {
+	Name    string      // "approval", "freeze", "window", "depends_on", "coordination", "slot", …
+	Reason  string      // a whole sentence for people: what it waits for, and what to do
+	Missing []string    // who or what is missing, if it has names
+	Until   time.Time   // when it opens by itself; zero where nobody knows
+	Origin  spec.Origin // the line that closed it
+}
+
+// Open reports whether nothing is waited for.
+func (g Gate) Open() bool { return g.Name == "" }
+
+// Surroundings are what gates look at besides the service itself.
+type Surroundings struct {
+	Now    time.Time
+	Wanted spec.Wanted
+	Memory Memory
+	Paused bool
+	// Alone is true on a host that was declared the only one
+	// (`coordinate "alone" {}`); false means that nobody coordinates.
+	Alone bool
+}
+
+// gate is a row of the tables below: a name, and a function that returns the
+// gate if it is closed.
+type gate struct {
+	name string
+	shut func(p ServicePlan, s Surroundings) (Gate, bool)
+}
+
+// trustGates come before anything is fetched; timingGates after that, so that
+// a window which opens finds the release on the disk. A later gate is a row
+// here; the slot, which is taken and not asked, is always the last and is the
+// executor's.
+var (
+	trustGates  = []gate{{"declaration", holds}, {"paused", paused}}
+	timingGates = []gate{{"freeze", frozen}, {"window", window}, {"depends_on", dependencies}, {"coordination", coordination}}
+)
+
+// TrustGate is the first closed gate before fetch, or an open one.
+func TrustGate(p ServicePlan, s Surroundings) Gate { return first(trustGates, p, s) }
+
+// TimingGate is the first closed gate between fetch and drain, or an open one.
+func TimingGate(p ServicePlan, s Surroundings) Gate { return first(timingGates, p, s) }
+
+func first(gates []gate, p ServicePlan, s Surroundings) Gate {
+	if p.Resume {
+		return Gate{} // what has begun is finished, whatever was closed since
+	}
+	for _, g := range gates {
+		if shut, closed := g.shut(p, s); closed {
+			shut.Name = cmp.Or(shut.Name, g.name)
+			return shut
+		}
+	}
+	return Gate{}
+}
+
+// holds: the declaration asks for what this build does not do yet.
+func holds(p ServicePlan, _ Surroundings) (Gate, bool) {
+	if p.Purpose == Uninstall || len(p.Target.Holds) == 0 {
+		return Gate{}, false
+	}
+	h := p.Target.Holds[0]
+	if p.Purpose == Mend && h.Gate != "driver" {
+		return Gate{}, false // what runs was let in once; a repair asks nobody
+	}
+	return Gate{Name: h.Gate, Reason: h.Reason, Missing: h.Missing, Origin: h.Origin}, true
+}
+
+func paused(p ServicePlan, s Surroundings) (Gate, bool) {
+	return Gate{Reason: "a person paused this host; `hostagent resume` goes on"}, s.Paused
+}
+
+// frozen: freezes stop rollouts and rollbacks, never a repair or a revert.
+func frozen(p ServicePlan, s Surroundings) (Gate, bool) {
+	if p.Purpose == Mend || p.Purpose == Revert || overridden("freeze", p, s) {
+		return Gate{}, false
+	}
+	for _, f := range s.Wanted.Freezes {
+		names := len(f.Services) == 0 || slices.Contains(f.Services, p.Service)
+		if names && !s.Now.Before(f.From) && (f.Until.IsZero() || s.Now.Before(f.Until)) {
+			reason := fmt.Sprintf("frozen: %s", f.Reason)
+			if !f.Until.IsZero() {
+				reason += fmt.Sprintf(" (until %s)", f.Until.Format(time.RFC3339))
+			}
+			return Gate{Reason: reason, Until: f.Until, Origin: f.Origin}, true
+		}
+	}
+	return Gate{}, false
+}
+
+func overridden(skip string, p ServicePlan, s Surroundings) bool {
+	return slices.ContainsFunc(s.Wanted.Overrides, func(o spec.Override) bool {
+		return slices.Contains(o.Skip, skip) && s.Now.Before(o.Until) &&
+			(len(o.Services) == 0 || slices.Contains(o.Services, p.Service))
+	})
+}
+
+func window(p ServicePlan, s Surroundings) (Gate, bool) {
+	windows := p.Target.Rollout.Windows
+	if len(windows) == 0 || p.Purpose != Deploy || p.Rollback || overridden("window", p, s) {
+		return Gate{}, false
+	}
+	var next time.Time
+	for _, w := range windows {
+		open, at := opens(w, s.Now)
+		if open {
+			return Gate{}, false
+		}
+		if next.IsZero() || at.Before(next) {
+			next = at
+		}
+	}
+	w := windows[0]
+	return Gate{
+		Reason: fmt.Sprintf("outside its window; the next opens %s", next.Format("Mon 2006-01-02 15:04 MST")),
+		Until:  next, Origin: w.Origin,
+	}, true
+}
+
+// opens reports whether a window is open now, and else when it opens next.
+// Times are those of the window's own zone: an hour that does not exist on a
+// day of a clock change begins when the clock has passed it.
+func opens(w spec.Window, now time.Time) (bool, time.Time) {
+	zone, err := time.LoadLocation(w.Zone)
+	if err != nil {
+		zone = time.UTC // refused when it was loaded
+	}
+	local := now.In(zone)
+	var next time.Time
+	for day := -1; day <= 8; day++ {
+		d := time.Date(local.Year(), local.Month(), local.Day()+day, 0, 0, 0, 0, zone)
+		if len(w.Days) > 0 && !slices.Contains(w.Days, strings.ToLower(d.Weekday().String()[:3])) {
+			continue
+		}
+		from, to := clock(d, w.From, 0, zone), clock(d, w.To, 0, zone)
+		if !to.After(from) {
+			to = clock(d, w.To, 1, zone)
+		}
+		if !now.Before(from) && now.Before(to) {
+			return true, now
+		}
+		if from.After(now) && (next.IsZero() || from.Before(next)) {
+			next = from
+		}
+	}
+	return false, next
+}
+
+func clock(day time.Time, hour string, plus int, zone *time.Location) time.Time {
+	var h, m int
+	_, _ = fmt.Sscanf(hour, "%d:%d", &h, &m)
+	return time.Date(day.Year(), day.Month(), day.Day()+plus, h, m, 0, 0, zone)
+}
+
+// dependencies: what it depends on runs as wanted. Neither a way back nor a
+// repair waits for that.
+func dependencies(p ServicePlan, s Surroundings) (Gate, bool) {
+	if p.Purpose != Deploy || p.Rollback {
+		return Gate{}, false
+	}
+	var missing []string
+	for _, dep := range p.Target.DependsOn {
+		i := slices.IndexFunc(s.Wanted.Services, func(w spec.Service) bool { return w.Name == dep })
+		if i < 0 {
+			continue // not on this host: coordination's question
+		}
+		r := s.Memory.Service(dep)
+		if r.Open != nil || r.Halt != nil || r.Running == nil || r.Running.Service.Revision() != s.Wanted.Services[i].Revision() {
+			missing = append(missing, dep)
+		}
+	}
+	return Gate{Reason: "waits until " + strings.Join(missing, ", ") + " runs as wanted on this host", Missing: missing, Origin: p.Target.Origin}, len(missing) > 0
+}
+
+// coordination: a limit that somebody wrote binds the whole fleet, so a host
+// that cannot ask the others must not act on its own.
+func coordination(p ServicePlan, s Surroundings) (Gate, bool) {
+	if s.Alone || p.Purpose != Deploy {
+		return Gate{}, false
+	}
+	t := p.Target
+	var asks []string
+	for _, w := range []string{"max_parallel", "canary", "bake"} {
+		if slices.Contains(t.Rollout.Written, w) {
+			asks = append(asks, w)
+		}
+	}
+	for _, m := range t.Migrates {
+		if strings.Contains(string(m.Config), `"scope":"fleet"`) {
+			asks = append(asks, `scope = "fleet"`)
+		}
+	}
+	if !p.Rollback {
+		for _, dep := range t.DependsOn {
+			if !slices.ContainsFunc(s.Wanted.Services, func(w spec.Service) bool { return w.Name == dep }) {
+				asks = append(asks, "depends_on "+dep)
+			}
+		}
+	}
+	return Gate{
+		Reason:  fmt.Sprintf("%s asks for coordination between hosts, and this host has none; write `coordinate \"alone\" {}` into hostagent.hcl if it is the only one", strings.Join(asks, ", ")),
+		Missing: asks, Origin: t.Rollout.Origin,
+	}, len(asks) > 0
+}

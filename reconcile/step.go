@@ -1,0 +1,126 @@
+package reconcile
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"drydock/spec"
+)
+
+// step brings one step to its end, by the crash rules: what is not done yet is
+// written down, done, and written down again; what may be done already is asked.
+func (c *carrying) step(ctx context.Context, s Step) error {
+	d, err := c.Drivers.Driver(s)
+	if err != nil {
+		return HostFault(err, "")
+	}
+	ctx, cancel := context.WithTimeout(ctx, longest(s))
+	defer cancel()
+
+	skip, err := c.already(ctx, d, s)
+	if err != nil || skip {
+		return at(s, err)
+	}
+	rec := Record{Service: s.Service, Step: s.ID, Phase: s.Phase, Commits: s.Commits()}
+	if s.Phase == Drain || s.Phase == Undrain || s.Phase == Migrate {
+		if s.Block.Type != "run" {
+			rec.Block = &s.Block
+		}
+	}
+	rec.Kind = Begun
+	if err := c.append(ctx, rec); err != nil {
+		return err
+	}
+	c.out.Changed = true
+	if err := d.Do(ctx, s); err != nil {
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.DeadlineExceeded) {
+			return at(s, err) // stopped from outside: neither done nor failed
+		}
+		rec.Kind, rec.Blame, rec.Reason = Failed, BlameOf(err), reason(err)
+		return at(s, errors.Join(err, c.append(ctx, rec)))
+	}
+	rec.Kind = Done
+	return c.append(ctx, rec)
+}
+
+// already reports whether a step needs no doing. Which question is asked is a
+// matter of its phase's row.
+func (c *carrying) already(ctx context.Context, d Driver, s Step) (bool, error) {
+	row := phases[s.Phase]
+	m := c.Journal.Memory()
+	var p Progress
+	if o := m.Service(s.Service).Open; o != nil {
+		p = o.Progress[s.ID]
+	}
+	if s.Block.Type == "run" {
+		return p.Is == Done, nil // a hook that was cut off runs again
+	}
+	switch {
+	case row.always:
+		return false, nil
+	case p.Is == Done && !row.again:
+		return true, nil
+	case p.Is == Begun, p.Is == Done, p.Is == "" && row.ask:
+		done, err := d.Done(ctx, s)
+		if err != nil && !row.once {
+			return false, nil // Do is safe to repeat, and says better what is wrong
+		}
+		if done && p.Is == Begun {
+			rec := Record{Kind: Done, Service: s.Service, Step: s.ID, Phase: s.Phase, Commits: s.Commits(), Block: &s.Block}
+			return true, c.append(ctx, rec)
+		}
+		return done, err
+	}
+	return false, nil
+}
+
+// longest is a backstop behind the driver's own timeout: nothing waits for ever.
+func longest(s Step) time.Duration {
+	var cfg struct {
+		Timeout     spec.Duration `json:"timeout"`
+		StopTimeout spec.Duration `json:"stop_timeout"`
+		Wait        spec.Duration `json:"wait"`
+	}
+	_ = jsonInto(s.Block.Config, &cfg)
+	d := 2*time.Duration(cfg.Timeout+cfg.StopTimeout+cfg.Wait) + 2*time.Minute
+	switch s.Phase {
+	case Fetch:
+		d += time.Hour
+	case Check:
+		d += time.Duration(s.Target.Rollout.HealthyDeadline)
+	}
+	return d
+}
+
+// at adds the step and the line that asked for it to an error, once.
+func at(s Step, err error) error {
+	var o *OriginError
+	if err == nil || errors.As(err, &o) {
+		return err
+	}
+	return &OriginError{Step: s.ID, Origin: s.Origin, Err: err}
+}
+
+// OriginError is an error with the step it happened in and the line of the
+// declaration that asked for that step.
+type OriginError struct {
+	Step   string
+	Origin spec.Origin
+	Err    error
+}
+
+// Error is the cause and the line; the step's name stands in the record.
+func (e *OriginError) Error() string {
+	if e.Origin.String() == "" {
+		return e.Err.Error()
+	}
+	return fmt.Sprintf("%v (%s)", e.Err, e.Origin)
+}
+
+// Unwrap is the cause.
+func (e *OriginError) Unwrap() error { return e.Err }
+
+func jsonInto(data []byte, into any) error { return json.Unmarshal(data, into) }
