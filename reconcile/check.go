@@ -114,4 +114,3 @@ func Pace(b spec.Block) (interval, timeout time.Duration) {
 	}
 	return time.Duration(cfg.Interval), time.Duration(cfg.Timeout)
 }
-

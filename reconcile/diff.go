@@ -19,37 +19,52 @@ const repairsThatHalt = 3
 // applying a plan and diffing again gives the empty one.
 func Diff(want spec.Wanted, have Observed) Plan {
 	plan := Plan{Host: want.Host.Name, Commit: want.Commit}
-	wanted := map[string]*spec.Service{}
-	for i := range want.Services {
-		wanted[want.Services[i].Name] = &want.Services[i]
+	for _, n := range Names(want, have.Memory) {
+		plan.Services = append(plan.Services, DiffOne(n, want, have))
 	}
-	before := have.Memory
-	have.Memory = before.renamed(want.Moved, wanted)
+	return plan
+}
 
+// Names are all services that a host has to think of: wanted, remembered, or
+// held back by errors; sorted.
+func Names(want spec.Wanted, m Memory) []string {
 	names := map[string]bool{}
-	for n := range wanted {
-		names[n] = true
-	}
-	for n := range have.Memory.Services {
-		names[n] = true
+	for _, s := range want.Services {
+		names[s.Name] = true
 	}
 	for n := range want.Held {
 		names[n] = true
 	}
-	for _, n := range sortedKeys(names) {
-		d := differ{
-			name: n, want: wanted[n], have: have.Memory.Service(n), found: have.Found[n],
-			boot: have.Boot, host: want.Host.Name, resolved: want.Resolved,
-		}
-		p := d.plan(want)
-		for _, m := range want.Moved {
-			if m.To == n && wanted[n] != nil && before.was(m) {
-				p.Records = append([]Record{{Kind: Renamed, Service: n, Reason: m.From}}, p.Records...)
-			}
-		}
-		plan.Services = append(plan.Services, p)
+	for n := range m.Services {
+		names[n] = true
 	}
-	return plan
+	for _, mv := range want.Moved {
+		if names[mv.To] && m.was(mv) {
+			delete(names, mv.From)
+		}
+	}
+	return sortedKeys(names)
+}
+
+// DiffOne is Diff for one service: services are independent, so an agent looks
+// at each by itself.
+func DiffOne(name string, want spec.Wanted, have Observed) ServicePlan {
+	d := differ{
+		name: name, have: have.Memory.Service(name), found: have.Found[name],
+		boot: have.Boot, host: want.Host.Name, resolved: want.Resolved,
+	}
+	if i := slices.IndexFunc(want.Services, func(s spec.Service) bool { return s.Name == name }); i >= 0 {
+		d.want = &want.Services[i]
+	}
+	i := slices.IndexFunc(want.Moved, func(m spec.Moved) bool { return m.To == name && d.want != nil && have.Memory.was(m) })
+	if i < 0 {
+		return d.plan(want)
+	}
+	from := want.Moved[i].From
+	d.have, d.found = have.Memory.Service(from), have.Found[from]
+	p := d.plan(want)
+	p.Records = append([]Record{{Kind: Renamed, Service: name, Reason: from}}, p.Records...)
+	return p
 }
 
 // differ is one service's side of Diff.
@@ -466,21 +481,6 @@ func blocks(s spec.Service) []spec.Block {
 		}
 	}
 	return all
-}
-
-// renamed is the memory with each moved service under its new name. It does
-// not change m.
-func (m Memory) renamed(moved []spec.Moved, wanted map[string]*spec.Service) Memory {
-	for _, mv := range moved {
-		if wanted[mv.To] == nil || !m.was(mv) {
-			continue
-		}
-		services := maps.Clone(m.Services)
-		services[mv.To] = services[mv.From]
-		delete(services, mv.From)
-		m.Services = services
-	}
-	return m
 }
 
 // was reports whether the memory still knows a moved service by its old name only.
