@@ -39,7 +39,7 @@ func Names(want spec.Wanted, m Memory) []string {
 		names[n] = true
 	}
 	for _, mv := range want.Moved {
-		if names[mv.To] && m.was(mv) {
+		if names[mv.To] && m.was(mv) && !m.Service(mv.From).committed() {
 			delete(names, mv.From)
 		}
 	}
@@ -61,6 +61,9 @@ func DiffOne(name string, want spec.Wanted, have Observed) ServicePlan {
 		return d.plan(want)
 	}
 	from := want.Moved[i].From
+	if have.Memory.Service(from).committed() {
+		return ServicePlan{Service: name, State: Waiting, Reason: "takes over from " + from + " once its plan is finished"}
+	}
 	d.have, d.found = have.Memory.Service(from), have.Found[from]
 	p := d.plan(want)
 	p.Records = append([]Record{{Kind: Renamed, Service: name, Reason: from}}, p.Records...)
@@ -81,7 +84,7 @@ func (d differ) plan(w spec.Wanted) ServicePlan {
 	p := ServicePlan{Service: d.name, State: Converged}
 	r := d.have
 	switch {
-	case r.Open != nil && r.Open.Committed:
+	case r.committed():
 		return d.resume()
 	case d.want == nil && w.Held[d.name] != nil:
 		// The agent puts the last good declaration in place of one with
@@ -487,6 +490,9 @@ func blocks(s spec.Service) []spec.Block {
 func (m Memory) was(mv spec.Moved) bool {
 	return m.Services[mv.From] != nil && m.Services[mv.To] == nil
 }
+
+// committed reports whether a plan must be finished or reverted first.
+func (s *Remembered) committed() bool { return s.Open != nil && s.Open.Committed }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 

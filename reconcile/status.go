@@ -1,0 +1,136 @@
+package reconcile
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"drydock/spec"
+)
+
+// Live is what the running agent knows of a service and no journal holds.
+type Live struct {
+	Stage Stage
+	Step  string // the step in hand
+	Gate  Gate
+	Err   error
+	// Unhealthy is what the checks at rest last saw; empty if all is well.
+	Unhealthy string
+}
+
+// ServiceStatus is one service of `hostagent status --output json`.
+type ServiceStatus struct {
+	Name    string         `json:"name"`
+	State   State          `json:"state"`
+	Reason  string         `json:"reason"`
+	Gate    string         `json:"gate"`
+	Step    string         `json:"step"`
+	Missing []string       `json:"missing"`
+	Wanted  *spec.Revision `json:"wanted"`
+	Running *Running       `json:"running"`
+	Origin  string         `json:"origin"`
+}
+
+// Running is the revision that runs, and since when.
+type Running struct {
+	spec.Revision
+	Since time.Time `json:"since"`
+}
+
+// HostStatus is `hostagent status --output json`.
+type HostStatus struct {
+	Host        string          `json:"host"`
+	Environment string          `json:"environment"`
+	Commit      string          `json:"commit"`
+	Paused      bool            `json:"paused"`
+	Source      SourceStatus    `json:"source"`
+	Services    []ServiceStatus `json:"services"`
+}
+
+// SourceStatus is how the host stands towards its repository.
+type SourceStatus struct {
+	URL      string `json:"url"`
+	Verified bool   `json:"verified"` // false: no trust block, any fast-forward commit is accepted
+	Error    string `json:"error"`
+	// BehindSince is when the source was last followed without an error, while it is not.
+	BehindSince *time.Time `json:"behind_since"`
+}
+
+// Status is what people and programs are told of one service: the plan it has,
+// what is remembered, and what goes on right now.
+func Status(p ServicePlan, r *Remembered, want spec.Wanted, live Live) ServiceStatus {
+	s := ServiceStatus{Name: p.Service, State: p.State, Reason: p.Reason, Missing: []string{}}
+	if i := slices.IndexFunc(want.Services, func(w spec.Service) bool { return w.Name == p.Service }); i >= 0 {
+		rev := want.Services[i].Revision()
+		s.Wanted, s.Origin = &rev, want.Services[i].Origin.String()
+	}
+	if r.Running != nil && r.Running.Foreign == "" {
+		s.Running = &Running{Revision: r.Running.Service.Revision(), Since: r.Running.Since}
+		if s.Origin == "" {
+			s.Origin = r.Running.Service.Origin.String()
+		}
+	}
+	s.Step = live.Step
+	switch {
+	case live.Stage == Preparing, live.Stage == Working, live.Stage == Reverting:
+		s.State = Progressing
+	case r.committed():
+		s.State = Progressing
+		if live.Err != nil {
+			s.Reason = live.Err.Error()
+		}
+	case !live.Gate.Open() && (p.State == Progressing || p.State == Drifted):
+		if p.State == Progressing {
+			s.State = Waiting
+		}
+		s.Gate, s.Reason = live.Gate.Name, live.Gate.Reason
+		s.Missing = append(s.Missing, live.Gate.Missing...)
+	case live.Err != nil && (p.State == Progressing || p.State == Drifted):
+		s.Reason = live.Err.Error()
+	case p.State == Converged && live.Unhealthy != "":
+		s.Reason = live.Unhealthy
+	}
+	if diags := want.Held[p.Service]; len(diags) > 0 && s.State != Progressing && s.State != Halted {
+		s.State, s.Gate = Waiting, "declaration"
+		s.Reason = "kept at its last good declaration: " + firstError(diags)
+	}
+	return s
+}
+
+// ExitCode is how `hostagent once` ends: 0 all converged (or orphaned), 3 some
+// wait on a gate and none failed, 1 anything else.
+func (h HostStatus) ExitCode() int {
+	code := 0
+	if h.Source.Error != "" {
+		code = 1
+	}
+	for _, s := range h.Services {
+		switch s.State {
+		case Converged, Orphaned:
+		case Waiting:
+			if s.Gate == "fetch" {
+				return 1 // a failure, though nothing is out of service
+			}
+			if code == 0 {
+				code = 3
+			}
+		default:
+			return 1
+		}
+	}
+	return code
+}
+
+func firstError(diags hcl.Diagnostics) string {
+	for _, d := range diags {
+		if d.Severity == hcl.DiagError {
+			if d.Subject == nil {
+				return d.Summary + ". " + d.Detail
+			}
+			return fmt.Sprintf("%s:%d: %s. %s", d.Subject.Filename, d.Subject.Start.Line, d.Summary, d.Detail)
+		}
+	}
+	return ""
+}
