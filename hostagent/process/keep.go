@@ -1,0 +1,129 @@
+package process
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"drydock/hostagent/argv"
+	"drydock/reconcile"
+)
+
+const (
+	firstPause = time.Second // before a process that died is started again
+	longPause  = time.Minute
+	// ranWell is how long a process must have run for its next death to count
+	// as a first one again.
+	ranWell = 2 * time.Minute
+	// logEvery is how often the log's size is looked at.
+	logEvery = time.Minute
+)
+
+// pause is how long to wait before the n-th start in a row (from 0).
+func pause(n int) time.Duration {
+	return min(firstPause<<min(n, 16), longPause)
+}
+
+// keep replaces who keeps the service; nil is nobody.
+func (v *service) keep(stop context.CancelFunc) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.stop != nil {
+		v.stop()
+	}
+	v.stop = stop
+}
+
+// Keep watches the process of s.Target and starts it again when it has died,
+// after 1 s, doubled up to 1 m while it goes on dying. It never acts while Do
+// does, and never on a process that another release's Do has started.
+func (d *Driver) Keep(ctx context.Context, s reconcile.Step) error {
+	c, err := decode(s)
+	if err != nil {
+		return err
+	}
+	v := d.service(s.Service)
+	ctx, cancel := context.WithCancel(ctx)
+	v.keep(cancel)
+	go d.keeper(ctx, v, s, c)
+	return nil
+}
+
+func (d *Driver) keeper(ctx context.Context, v *service, s reconcile.Step, c config) {
+	deaths := 0
+	for ctx.Err() == nil {
+		t, err := d.site(s).Look(ctx)
+		if err == nil && t.Alive {
+			began := time.Now()
+			d.watch(ctx, t, d.logPath(s, c))
+			if time.Since(began) >= ranWell {
+				deaths = 0
+			}
+			continue
+		}
+		if !sleep(ctx, pause(deaths)) {
+			return
+		}
+		deaths++
+		if err := d.revive(ctx, v, s, c); err != nil && ctx.Err() == nil {
+			d.say(s, fmt.Sprintf("%s died and could not be started again: %v\n", s.Service, err))
+		}
+	}
+}
+
+// watch returns when the process is dead or ctx ended, and bounds the log
+// meanwhile.
+func (d *Driver) watch(ctx context.Context, t argv.Trace, log string) {
+	for {
+		look, cancel := context.WithTimeout(ctx, logEvery)
+		err := t.Main.Wait(look)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		boundLog(log)
+	}
+}
+
+// revive starts the process again, unless somebody did meanwhile. What it left
+// behind is stopped first: two of a service never run.
+func (d *Driver) revive(ctx context.Context, v *service, s reconcile.Step, c config) error {
+	v.acting.Lock()
+	defer v.acting.Unlock()
+	if ctx.Err() != nil { // Do came first, and ended this keeping
+		return ctx.Err()
+	}
+	t, err := d.site(s).Look(ctx)
+	if err != nil || t.Alive {
+		return err
+	}
+	if err := d.site(s).Stop(ctx, time.Duration(c.StopTimeout)); err != nil {
+		return err
+	}
+	started, err := d.start(ctx, s, c)
+	if err == nil {
+		d.say(s, fmt.Sprintf("%s died and was started again as %v\n", s.Service, started.ID))
+	}
+	return err
+}
+
+func (d *Driver) say(s reconcile.Step, text string) {
+	if d.env.Output == nil {
+		return
+	}
+	if w := d.env.Output(s); w != nil {
+		_, _ = io.WriteString(w, text)
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
