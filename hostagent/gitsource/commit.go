@@ -1,0 +1,209 @@
+package gitsource
+
+import (
+	"bytes"
+	"container/heap"
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+)
+
+const (
+	maxCommit  = 4 << 20 // bytes of a commit or tag
+	maxParents = 1024
+)
+
+// Signature is who did something, and when, as the commit claims it.
+type Signature struct {
+	Name, Email string
+	Time        time.Time
+}
+
+// Commit is one commit of a repository.
+type Commit struct {
+	Hash      string
+	Tree      string
+	Parents   []string
+	Author    Signature
+	Committer Signature
+	Subject   string // the message's first line
+	Message   string // all of it, subject included
+
+	tree    plumbing.Hash
+	parents []plumbing.Hash
+}
+
+// commit reads and decodes a commit.
+func (o *objects) commit(h plumbing.Hash) (Commit, error) {
+	kind, data, err := o.read(h, maxCommit)
+	if err != nil {
+		return Commit{}, err
+	}
+	if kind != plumbing.CommitObject {
+		return Commit{}, fail(ErrCorrupt, "object %s is a %s where a commit is needed", h, kind)
+	}
+	c, err := decodeCommit(h, data)
+	if err != nil {
+		return Commit{}, fail(ErrCorrupt, "commit %s: %w", h, err)
+	}
+	return c, nil
+}
+
+func decodeCommit(h plumbing.Hash, data []byte) (Commit, error) {
+	c := Commit{Hash: h.String()}
+	head, message, _ := bytes.Cut(data, []byte("\n\n"))
+	c.Message = string(message)
+	c.Subject, _, _ = strings.Cut(strings.TrimLeft(c.Message, "\n"), "\n")
+	for i, line := range strings.Split(string(head), "\n") {
+		key, value, _ := strings.Cut(line, " ")
+		var err error
+		switch {
+		case i == 0:
+			if key != "tree" {
+				return c, errors.New("it does not begin with its tree")
+			}
+			c.Tree = value
+			c.tree, err = parseHash(value)
+		case key == "parent" && c.Author.Email == "" && c.Author.Name == "":
+			var p plumbing.Hash
+			p, err = parseHash(value)
+			c.Parents, c.parents = append(c.Parents, value), append(c.parents, p)
+		case key == "author" && c.Committer.Time.IsZero():
+			c.Author = decodeSignature(value)
+		case key == "committer" && c.Committer.Time.IsZero():
+			c.Committer = decodeSignature(value)
+		}
+		if err != nil {
+			return c, err
+		}
+	}
+	if c.Committer.Time.IsZero() || len(c.parents) > maxParents {
+		return c, errors.New("it has no committer with a date, or too many parents")
+	}
+	return c, nil
+}
+
+// decodeSignature reads "Name <mail> seconds zone"; a date that does not parse
+// leaves the zero time.
+func decodeSignature(s string) Signature {
+	var sig Signature
+	open, end := strings.IndexByte(s, '<'), strings.LastIndexByte(s, '>')
+	if open < 0 || end < open {
+		return sig
+	}
+	sig.Name = strings.TrimSpace(s[:open])
+	sig.Email = s[open+1 : end]
+	seconds, zone, _ := strings.Cut(strings.TrimSpace(s[end+1:]), " ")
+	n, err := strconv.ParseInt(seconds, 10, 64)
+	if err != nil || n < 0 || n > 1<<40 {
+		return sig
+	}
+	sig.Time = time.Unix(n, 0).UTC()
+	if z, err := strconv.Atoi(zone); err == nil && z > -10000 && z < 10000 {
+		sig.Time = sig.Time.In(time.FixedZone(zone, (z/100*60+z%100)*60))
+	}
+	return sig
+}
+
+// peel follows annotated tags to what they tag.
+func (o *objects) peel(h plumbing.Hash) (plumbing.Hash, error) {
+	for range 8 {
+		kind, data, err := o.read(h, maxCommit)
+		if err != nil {
+			return h, err
+		}
+		if kind != plumbing.TagObject {
+			if kind != plumbing.CommitObject {
+				return h, fail(ErrUnknown, "%s is a %s, not a commit", h, kind)
+			}
+			return h, nil
+		}
+		line, _, _ := strings.Cut(string(data), "\n")
+		name, ok := strings.CutPrefix(line, "object ")
+		next, err := parseHash(name)
+		if !ok || err != nil {
+			return h, fail(ErrCorrupt, "tag %s does not name what it tags", h)
+		}
+		h = next
+	}
+	return h, fail(ErrCorrupt, "tag %s: tags of tags, more than eight deep", h)
+}
+
+// parseHash is strict: forty lower-case hexadecimal digits.
+func parseHash(s string) (plumbing.Hash, error) {
+	if len(s) != 40 || strings.Trim(s, "0123456789abcdef") != "" {
+		return plumbing.ZeroHash, fail(ErrUnknown, "%q is not a full commit hash of 40 lower-case hexadecimal digits", s)
+	}
+	return plumbing.NewHash(s), nil
+}
+
+// walk visits commits from a set of heads, newest first, each once, and stops
+// when visit says so. A commit whose parents are not wanted returns skip.
+func (o *objects) walk(ctx context.Context, from []plumbing.Hash, visit func(c *Commit) (skip, stop bool, err error)) error {
+	seen := map[plumbing.Hash]bool{}
+	var q newestFirst
+	push := func(h plumbing.Hash) error {
+		if seen[h] {
+			return nil
+		}
+		seen[h] = true
+		c, err := o.commit(h)
+		if err == nil {
+			heap.Push(&q, &c)
+		}
+		return err
+	}
+	for _, h := range from {
+		if err := push(h); err != nil {
+			return err
+		}
+	}
+	for len(q) > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		c := heap.Pop(&q).(*Commit)
+		skip, stop, err := visit(c)
+		if err != nil || stop {
+			return err
+		}
+		if skip {
+			continue
+		}
+		for _, p := range c.parents {
+			if err := push(p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ancestor reports whether old is new or one of its ancestors.
+func (o *objects) ancestor(ctx context.Context, old, new plumbing.Hash) (bool, error) {
+	found := false
+	err := o.walk(ctx, []plumbing.Hash{new}, func(c *Commit) (bool, bool, error) {
+		found = c.Hash == old.String()
+		return false, found, nil
+	})
+	return found, err
+}
+
+// newestFirst is a heap of commits by committer date. The order only decides
+// how soon something is found, never what: dates are claims.
+type newestFirst []*Commit
+
+func (q newestFirst) Len() int           { return len(q) }
+func (q newestFirst) Less(i, j int) bool { return q[i].Committer.Time.After(q[j].Committer.Time) }
+func (q newestFirst) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+func (q *newestFirst) Push(x any)        { *q = append(*q, x.(*Commit)) }
+func (q *newestFirst) Pop() any {
+	old := *q
+	c := old[len(old)-1]
+	*q = old[:len(old)-1]
+	return c
+}

@@ -1,0 +1,199 @@
+package gitsource
+
+import (
+	"bytes"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/go-git/go-git/v5/plumbing"
+)
+
+const (
+	maxTree        = 32 << 20 // bytes of one tree object
+	maxCachedNodes = 100_000  // entries of decoded trees kept, about 10 MB
+	maxDepth       = 64       // folders below one another
+)
+
+// node is one entry of a tree.
+type node struct {
+	name string
+	mode fs.FileMode // type and permissions, as the file system shows them
+	hash plumbing.Hash
+}
+
+// tree is a folder's entries, sorted by name.
+type tree []node
+
+func (t tree) find(name string) (node, bool) {
+	i, ok := slices.BinarySearchFunc(t, name, func(n node, s string) int { return strings.Compare(n.name, s) })
+	if !ok {
+		return node{}, false
+	}
+	return t[i], true
+}
+
+// decodeTree reads a tree object, and refuses what no honest git writes: names
+// that would mean something else to a file system, twice the same name, or an
+// unknown mode.
+func decodeTree(data []byte) (tree, error) {
+	t := make(tree, 0, len(data)/40)
+	for len(data) > 0 {
+		sp := bytes.IndexByte(data, ' ')
+		if sp < 5 || sp > 6 {
+			return nil, fail(ErrCorrupt, "an entry has no mode")
+		}
+		mode, ok := modes[string(data[:sp])]
+		if !ok {
+			return nil, fail(ErrCorrupt, "an entry has the unknown mode %q", data[:sp])
+		}
+		nul := bytes.IndexByte(data, 0)
+		if nul < 0 || len(data) < nul+21 {
+			return nil, fail(ErrCorrupt, "an entry is cut off")
+		}
+		n := node{name: string(data[sp+1 : nul]), mode: mode}
+		copy(n.hash[:], data[nul+1:])
+		if err := checkName(n.name); err != nil {
+			return nil, err
+		}
+		t = append(t, n)
+		data = data[nul+21:]
+	}
+	slices.SortFunc(t, func(a, b node) int { return strings.Compare(a.name, b.name) })
+	for i := 1; i < len(t); i++ {
+		if t[i].name == t[i-1].name {
+			return nil, fail(ErrCorrupt, "the name %q stands in a folder twice", t[i].name)
+		}
+	}
+	return t, nil
+}
+
+// modes are git's, in the words of io/fs. A submodule is neither file nor
+// folder here: its commit is in another repository.
+var modes = map[string]fs.FileMode{
+	"40000":  fs.ModeDir | 0o755,
+	"100644": 0o644,
+	"100664": 0o644, // written by old gits
+	"100755": 0o755,
+	"120000": fs.ModeSymlink | 0o777,
+	"160000": fs.ModeIrregular,
+}
+
+func checkName(name string) error {
+	switch {
+	case name == "", name == ".", name == "..", strings.ContainsAny(name, "/\x00"), strings.EqualFold(name, ".git"):
+		return fail(ErrCorrupt, "an entry has the forbidden name %q", name)
+	}
+	return nil
+}
+
+// treeCache keeps decoded trees by hash, so that a walk after one change reads
+// only the folders on the way to it.
+type treeCache struct {
+	mu    sync.Mutex
+	held  int
+	trees map[plumbing.Hash]*cachedTree
+	clock uint64
+}
+
+type cachedTree struct {
+	tree tree
+	used uint64
+}
+
+func (c *treeCache) get(h plumbing.Hash) (tree, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t, ok := c.trees[h]
+	if !ok {
+		return nil, false
+	}
+	c.clock++
+	t.used = c.clock
+	return t.tree, true
+}
+
+func (c *treeCache) put(h plumbing.Hash, t tree) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.trees == nil {
+		c.trees = map[plumbing.Hash]*cachedTree{}
+	}
+	if _, ok := c.trees[h]; ok {
+		return
+	}
+	c.clock++
+	c.trees[h] = &cachedTree{t, c.clock}
+	c.held += len(t) + 1
+	if c.held <= maxCachedNodes {
+		return
+	}
+	// Rare, so simple: the older half goes, but never what was just read.
+	ages := make([]uint64, 0, len(c.trees))
+	for _, t := range c.trees {
+		ages = append(ages, t.used)
+	}
+	slices.Sort(ages)
+	middle := ages[len(ages)/2]
+	for k, t := range c.trees {
+		if t.used < middle && k != h {
+			c.held -= len(t.tree) + 1
+			delete(c.trees, k)
+		}
+	}
+}
+
+// tree reads a folder, from the cache or from the objects.
+func (o *objects) tree(cache *treeCache, h plumbing.Hash) (tree, error) {
+	if t, ok := cache.get(h); ok {
+		return t, nil
+	}
+	kind, data, err := o.read(h, maxTree)
+	if err != nil {
+		return nil, err
+	}
+	if kind != plumbing.TreeObject {
+		return nil, fail(ErrCorrupt, "object %s is a %s where a tree is needed", h, kind)
+	}
+	t, err := decodeTree(data)
+	if err != nil {
+		return nil, fail(ErrCorrupt, "tree %s: %w", h, err)
+	}
+	cache.put(h, t)
+	return t, nil
+}
+
+// complete checks that a tree and all below it is there: trees by reading
+// them, files by asking for them (their bytes are proved when they are read).
+func (o *objects) complete(cache *treeCache, h plumbing.Hash) error {
+	return o.completeBelow(cache, h, map[plumbing.Hash]bool{}, 0)
+}
+
+func (o *objects) completeBelow(cache *treeCache, h plumbing.Hash, seen map[plumbing.Hash]bool, depth int) error {
+	if seen[h] {
+		return nil
+	}
+	seen[h] = true
+	if depth > maxDepth {
+		return fail(ErrTooLarge, "folders more than %d deep", maxDepth)
+	}
+	t, err := o.tree(cache, h)
+	if err != nil {
+		return err
+	}
+	for _, n := range t {
+		switch {
+		case n.mode.IsDir():
+			if err := o.completeBelow(cache, n.hash, seen, depth+1); err != nil {
+				return err
+			}
+		case n.mode.Type() == fs.ModeIrregular || seen[n.hash]:
+		case !o.has(n.hash):
+			return fail(ErrCorrupt, "%s: object %s is missing", n.name, n.hash)
+		default:
+			seen[n.hash] = true
+		}
+	}
+	return nil
+}
