@@ -1,0 +1,326 @@
+package spec
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"io/fs"
+	"path"
+	"sort"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+// What a repository may hold.
+const (
+	maxFiles     = 20_000
+	maxServices  = 20_000
+	maxRepoBytes = 64 << 20 // all *.hcl files together
+	maxDepth     = 64       // of folders
+)
+
+// Loader loads repositories one after another and remembers files by the hash
+// of their content, so that the next commit costs what changed. The zero value
+// is ready to use. It is for one goroutine at a time; the fleets that it
+// returns are too.
+type Loader struct {
+	files map[string]*file // by name and hash
+}
+
+// NewLoader is a loader that remembers nothing yet.
+func NewLoader() *Loader { return &Loader{} }
+
+// Load reads a whole repository once.
+func Load(commit string, fsys fs.FS) (*Fleet, hcl.Diagnostics) {
+	return NewLoader().Load(commit, fsys)
+}
+
+// Load reads a whole repository. The diagnostics are all that was found while
+// loading; which of them hold which environment or service is said by
+// [Fleet.Faults] and [Fleet.For]. The fleet is never nil.
+//
+// Where a directory entry, or its FileInfo's Sys, has a method BlobHash()
+// string, a file whose hash is known is not read again.
+func (l *Loader) Load(commit string, fsys fs.FS) (*Fleet, hcl.Diagnostics) {
+	if l.files == nil {
+		l.files = map[string]*file{}
+	}
+	f := &Fleet{commit: commit, envs: map[string]*environment{}, byName: map[string]*file{}}
+	w := walker{loader: l, fleet: f, fsys: fsys}
+	w.root()
+	for key, file := range l.files {
+		if !file.used {
+			delete(l.files, key)
+		}
+		file.used = false
+	}
+	var diags hcl.Diagnostics
+	diags = append(diags, f.broken...)
+	for _, file := range f.root {
+		diags = append(diags, file.diags...)
+	}
+	for _, name := range sortedKeys(f.envs) {
+		e := f.envs[name]
+		diags = append(diags, e.broken...)
+		for _, file := range e.files {
+			diags = append(diags, file.diags...)
+		}
+	}
+	return f, diags
+}
+
+// walker reads the folders of one repository.
+type walker struct {
+	loader   *Loader
+	fleet    *Fleet
+	fsys     fs.FS
+	count    int
+	services int
+	bytes    int
+	full     bool // a limit was passed, and said
+}
+
+func place0(name string) hcl.Range {
+	return hcl.Range{Filename: name, Start: hcl.InitialPos, End: hcl.InitialPos}
+}
+
+func (w *walker) root() {
+	entries, err := fs.ReadDir(w.fsys, ".")
+	if err != nil {
+		w.fleet.broken = append(w.fleet.broken, problem(place0("."), "Cannot read the repository", "%v.", err))
+		return
+	}
+	for _, e := range entries {
+		name := e.Name()
+		switch {
+		case strings.HasPrefix(name, "."), name == "approvals":
+		case !isHCL(name) && !e.IsDir() && !e.Type().IsRegular():
+			// Somebody may mean it as an environment.
+			env := w.fleet.env(name)
+			env.odd = true
+			env.broken = append(env.broken, odd(e, name))
+		case e.IsDir():
+			w.dir(w.fleet.env(name), name, 1)
+		case isHCL(name):
+			if !e.Type().IsRegular() {
+				w.fleet.broken = append(w.fleet.broken, odd(e, name))
+				continue
+			}
+			if file := w.file("", name, e); file != nil {
+				w.fleet.root = append(w.fleet.root, file)
+			}
+		}
+	}
+	for name, e := range w.fleet.envs {
+		if len(e.files) == 0 && len(e.broken) == 0 {
+			delete(w.fleet.envs, name)
+		}
+	}
+}
+
+func (w *walker) dir(env *environment, dir string, depth int) {
+	if depth > maxDepth {
+		env.broken = append(env.broken, problem(place0(dir), "Folders too deep", "%s is nested more than %d folders deep.", dir, maxDepth))
+		return
+	}
+	entries, err := fs.ReadDir(w.fsys, dir)
+	if err != nil {
+		env.broken = append(env.broken, problem(place0(dir), "Cannot read a folder", "%v.", err))
+		return
+	}
+	for _, e := range entries {
+		name := path.Join(dir, e.Name())
+		switch {
+		case e.IsDir():
+			w.dir(env, name, depth+1)
+		case !e.Type().IsRegular():
+			env.broken = append(env.broken, odd(e, name))
+		case isHCL(name):
+			if file := w.file(env.name, name, e); file != nil {
+				env.files = append(env.files, file)
+			}
+		}
+	}
+}
+
+func isHCL(name string) bool {
+	return strings.HasSuffix(name, ".hcl") || strings.HasSuffix(name, ".hcl.json")
+}
+
+// odd refuses what is neither a file nor a folder: it would lead to content
+// that no commit of this repository holds.
+func odd(e fs.DirEntry, name string) *hcl.Diagnostic {
+	what := "a submodule or special file"
+	if e.Type()&fs.ModeSymlink != 0 {
+		what = "a symbolic link"
+	}
+	return problem(place0(name), "Not a plain file", "%s is %s. Put the content itself there.", name, what)
+}
+
+func blobHash(e fs.DirEntry) string {
+	if b, ok := e.(interface{ BlobHash() string }); ok {
+		return b.BlobHash()
+	}
+	if info, err := e.Info(); err == nil {
+		if b, ok := info.Sys().(interface{ BlobHash() string }); ok {
+			return b.BlobHash()
+		}
+	}
+	return ""
+}
+
+// file takes a file from the cache, or reads it. It is nil past a limit.
+func (w *walker) file(env, name string, e fs.DirEntry) *file {
+	if w.full {
+		return nil
+	}
+	if w.count++; w.count > maxFiles {
+		w.limit(name, "Too many files", "A repository may have %d files of the language.", maxFiles)
+		return nil
+	}
+	hash := blobHash(e)
+	f := w.loader.files[name+"\x00"+hash]
+	if hash == "" || f == nil {
+		src, err := readAll(w.fsys, name)
+		if err != nil {
+			return &file{name: name, env: env, diags: hcl.Diagnostics{problem(place0(name), "Cannot read a file", "%v.", err)}}
+		}
+		if hash == "" {
+			sum := sha256.Sum256(src)
+			hash = hex.EncodeToString(sum[:])
+			f = w.loader.files[name+"\x00"+hash]
+		}
+		if f == nil {
+			if w.bytes+len(src) > maxRepoBytes {
+				w.limit(name, "Repository too large", "The files of the language may have %d bytes together.", maxRepoBytes)
+				return nil
+			}
+			f = readFile(name, env, hash, src)
+			w.loader.files[name+"\x00"+hash] = f
+		}
+	}
+	f.used = true
+	w.bytes += len(f.src)
+	if w.bytes > maxRepoBytes {
+		w.limit(name, "Repository too large", "The files of the language may have %d bytes together.", maxRepoBytes)
+		return nil
+	}
+	w.fleet.byName[name] = f
+	for i := range f.items {
+		if f.items[i].head != nil {
+			w.services++
+		}
+	}
+	if w.services > maxServices {
+		w.limit(name, "Too many services", "A repository may have %d services.", maxServices)
+		return nil
+	}
+	return f
+}
+
+func (w *walker) limit(name, summary, format string, args ...any) {
+	w.full = true
+	w.fleet.broken = append(w.fleet.broken, problem(place0(name), summary, format, args...))
+}
+
+// readAll reads a file up to one byte past the limit, so that the guard can say
+// that it is too large.
+func readAll(fsys fs.FS, name string) ([]byte, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size := 512
+	if info, err := f.Stat(); err == nil {
+		size = int(min(info.Size(), maxFileBytes)) + 1
+	}
+	buf := make([]byte, 0, max(size, 512))
+	lr := io.LimitReader(f, maxFileBytes+1)
+	for {
+		n, err := lr.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if err == io.EOF {
+			return buf, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(buf) == cap(buf) {
+			buf = append(buf, 0)[:len(buf)]
+		}
+	}
+}
+
+// Fleet is one commit's declarations.
+type Fleet struct {
+	commit string
+	root   []*file
+	envs   map[string]*environment
+	byName map[string]*file
+	broken hcl.Diagnostics // hold every environment
+}
+
+// environment is one top-level folder.
+type environment struct {
+	name   string
+	files  []*file
+	broken hcl.Diagnostics
+	odd    bool // a link or submodule, no folder
+	scope  *scope
+}
+
+func (f *Fleet) env(name string) *environment {
+	e := f.envs[name]
+	if e == nil {
+		e = &environment{name: name}
+		f.envs[name] = e
+	}
+	return e
+}
+
+// Commit is the commit that was loaded, as it was given to Load.
+func (f *Fleet) Commit() string { return f.commit }
+
+// Environments are the folders that hold files of the language, sorted.
+func (f *Fleet) Environments() []string {
+	var out []string
+	for name, e := range f.envs {
+		if !e.odd {
+			out = append(out, name)
+		}
+	}
+	sort.Strings(out)
+	return out
+}
+
+// Source is a file's content, for a diagnostic's snippet; nil if there is none.
+func (f *Fleet) Source(name string) []byte {
+	if file := f.byName[name]; file != nil {
+		return file.src
+	}
+	return nil
+}
+
+// Files are all files in the form that hcl.NewDiagnosticTextWriter takes; they
+// hold bytes only.
+func (f *Fleet) Files() map[string]*hcl.File {
+	out := make(map[string]*hcl.File, len(f.byName))
+	for name, file := range f.byName {
+		out[name] = &hcl.File{Bytes: file.src}
+	}
+	return out
+}
+
+// MinVersion is the highest min_version at the root, and where it stands; ""
+// if nobody asks for one. Versions are compared as numbers between dots.
+func (f *Fleet) MinVersion() (string, Origin) {
+	best, at := "", Origin{}
+	for _, file := range f.root {
+		if file.min != "" && (best == "" || olderVersion(best, file.min)) {
+			best, at = file.min, Origin{f.commit, file.minAt}
+		}
+	}
+	return best, at
+}

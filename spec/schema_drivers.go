@@ -1,0 +1,214 @@
+package spec
+
+import "time"
+
+// Defaults that several rows share, in Go's canonical notation.
+const (
+	soon = "30s"   // what acts
+	late = "10m0s" // commands and migrations
+)
+
+var maxDuration = int64(720 * time.Hour)
+
+func timeout(def string) attribute {
+	return attribute{name: "timeout", kind: kindDuration, def: def, lowest: int64(time.Millisecond), doc: "How long it may take before it counts as failed."}
+}
+
+func argv(name, doc string, required bool) attribute {
+	return attribute{name: name, kind: kindArgv, required: required, doc: doc}
+}
+
+func str(name, doc string, f *form) attribute {
+	return attribute{name: name, kind: kindString, required: true, form: f, doc: doc}
+}
+
+func optional(a attribute) attribute { a.required = false; return a }
+
+func keep() attribute {
+	return attribute{name: "keep", kind: kindInt, def: int64(5), lowest: 1, highest: 1000, doc: "How many releases stay on disk; the running and the last good one always do."}
+}
+
+func user(doc string) attribute {
+	return attribute{name: "user", kind: kindString, form: notEmpty(), doc: doc}
+}
+
+func strip() attribute {
+	return attribute{name: "strip", kind: kindInt, def: int64(0), highest: 64, doc: "How many leading path parts of each entry are left out."}
+}
+
+func installPath() attribute {
+	return str("path", "Where releases/ and the symlink current stand. Two services share a path only if no host can match both.", absolutePath())
+}
+
+func drains() *schema {
+	return &schema{typ: "drain", many: true, labels: driverLabels(),
+		doc: "Takes the host out of rotation before its service is touched. Any number; undrained in reverse order.",
+		drivers: []*schema{
+			{typ: "haproxy", unbuilt: true, doc: "HAProxy's runtime API; survives a reload.", attrs: []attribute{
+				str("address", "The runtime API's socket.", urlOf("unix", "tcp")),
+				str("backend", "The backend's name.", notEmpty()),
+				str("server", "The server's name in the backend.", notEmpty()),
+				timeout(soon),
+			}},
+			{typ: "consul", unbuilt: true, doc: "Consul's maintenance mode.", attrs: []attribute{
+				str("address", "The Consul agent's address.", webURL()),
+				str("service_id", "The service's id at that agent.", notEmpty()),
+				{name: "token", kind: kindText, doc: "An ACL token."},
+				timeout(soon),
+			}},
+			{typ: "nginx", unbuilt: true, doc: "An upstream file of nginx, and a reload.", attrs: []attribute{
+				str("upstream_file", "The file that lists the upstream's servers.", absolutePath()),
+				str("server", "The server's address as the file has it.", notEmpty()),
+				argv("reload", "What makes nginx read the file again.", true),
+				timeout(soon),
+			}},
+			{typ: "http", doc: "Calls the service itself.", attrs: []attribute{
+				str("drain", "Called to leave rotation.", webURL()),
+				str("undrain", "Called to return.", webURL()),
+				{name: "method", kind: kindString, def: "POST", words: []string{"POST", "PUT", "PATCH", "DELETE", "GET"}, doc: "The HTTP method of both calls."},
+				optional(str("idle", "Answers 200 once nothing is in flight.", webURL())),
+				timeout(soon),
+			}},
+			{typ: "file", doc: "A file that exists while the service is in rotation, and that a health check reads: drain removes it, undrain makes it (empty, 0644, durable).", attrs: []attribute{
+				str("path", "The file.", absolutePath()),
+				{name: "wait", kind: kindDuration, def: "5s", doc: "Between removing the file and touching the service: as long as the load balancer takes to notice."},
+				timeout(soon),
+			}},
+			{typ: "command", doc: "Commands of your own.", attrs: []attribute{
+				argv("drain", "Leaves rotation.", true),
+				argv("undrain", "Returns.", true),
+				argv("status", "Exits 0 when drained.", false),
+				timeout(late),
+			}},
+		}}
+}
+
+func installs() *schema {
+	return &schema{typ: "install", labels: driverLabels()[:1],
+		doc: "Puts the release on the host by one atomic switch.",
+		drivers: []*schema{
+			{typ: "archive", doc: "Unpacks a tar, tar.gz, tar.zst or zip into releases/<version>-<first 12 of digest>/ and points the symlink current at it.", attrs: []attribute{
+				installPath(), keep(), user("Who owns the tree; default: who runs the agent."), strip(), timeout(soon),
+			}},
+			{typ: "binary", doc: "One file, at <path>/current/<name>.", attrs: []attribute{
+				installPath(), str("name", "The file's name.", fileName()),
+				keep(), user("Who owns the tree; default: who runs the agent."), strip(), timeout(soon),
+			}},
+			{typ: "git", unbuilt: true, doc: "A source tree at a commit, with an optional build. The release's digest is git:<commit>.", attrs: []attribute{
+				installPath(), str("url", "The repository.", notEmpty()),
+				argv("build", "Run in the fetch phase, in the new tree.", false),
+				keep(), user("Who owns the tree and runs the build."), timeout(late),
+			}},
+			{typ: "apt", unbuilt: true, doc: "A package version. The release has no digest: apt's own signatures hold.", attrs: []attribute{
+				str("package", "The package's name.", notEmpty()), timeout(late),
+			}},
+			{typ: "command", doc: "A command of your own.", attrs: []attribute{
+				argv("command", "Installs the version in $DRYDOCK_VERSION.", true),
+				argv("current", "Prints the version now installed.", true),
+				timeout(late),
+			}},
+		}}
+}
+
+func migrates() *schema {
+	common := func(rows ...attribute) []attribute {
+		return append(rows,
+			attribute{name: "scope", kind: kindString, def: "host", words: []string{"host", "fleet"}, alike: true, doc: `"fleet": once per fleet and release; "host": on every host.`},
+			attribute{name: "compatible", kind: kindBool, def: false, alike: true, doc: `Whether the previous release runs on the new schema, so that a revert may cross it. Must be written with scope = "fleet".`},
+			attribute{name: "requires", kind: kindStrings, form: pattern("a name", namePattern), alike: true, doc: "Attestations that must be signed before it runs."},
+			timeout(late))
+	}
+	return &schema{typ: "migrate", many: true, labels: driverLabels(),
+		doc: "Brings data to what the release needs. Never retried once begun, unless nothing was applied for certain.",
+		drivers: []*schema{
+			{typ: "sql", unbuilt: true, doc: "Migration files, applied by goose.", attrs: common(
+				attribute{name: "engine", kind: kindString, required: true, words: []string{"postgres", "mysql", "sqlite"}, doc: "The database."},
+				attribute{name: "url", kind: kindText, required: true, doc: "Where it is. Read on the host when the step runs; never printed."},
+				str("directory", "The migrations' directory inside the release.", relativePath("the release")),
+			)},
+			{typ: "command", doc: "A migration tool of your own: Rails, Alembic, Flyway, golang-migrate.", attrs: common(
+				argv("command", "Migrates.", true),
+				argv("check", "Exits 0 if it is already done.", true),
+			)},
+		}}
+}
+
+func starts() *schema {
+	return &schema{typ: "start", labels: driverLabels()[:1],
+		doc: "Makes the new release run.",
+		drivers: []*schema{
+			{typ: "systemd", unbuilt: true, doc: "A systemd unit, over D-Bus.", attrs: []attribute{
+				str("unit", "The unit's name.", notEmpty()),
+				{name: "action", kind: kindString, def: "restart", words: []string{"restart", "reload", "none"}, doc: "What is done to it."},
+				timeout(soon),
+			}},
+			{typ: "process", doc: "A process that the agent starts and keeps, for hosts without systemd. It survives the agent's own restart and death; the old group is stopped and proven gone before the new one starts; one that dies is restarted with backoff, 1s to 1m.", attrs: []attribute{
+				argv("command", "The program and its arguments; the program relative to the release.", true),
+				{name: "env", kind: kindMap, doc: "Variables of its environment."},
+				optional(str("env_file", "A file on the host with more of them, NAME=value a line.", absolutePath())),
+				user("Who it runs as; default: who runs the agent."),
+				{name: "stop_timeout", kind: kindDuration, def: "10s", lowest: int64(time.Millisecond), doc: "Between SIGTERM and SIGKILL."},
+				optional(str("log", "The file that its output is appended to.", absolutePath())),
+				timeout(soon),
+			}},
+			{typ: "command", doc: "Commands of your own.", attrs: []attribute{
+				argv("command", "Starts the new release, also over the old one.", true),
+				argv("stop", "Stops it.", false),
+				argv("running", "Exits 0 while it runs.", false),
+				timeout(late),
+			}},
+		}}
+}
+
+func checks() *schema {
+	often := func(rows ...attribute) []attribute {
+		return append(rows,
+			attribute{name: "interval", kind: kindDuration, def: "1s", lowest: int64(10 * time.Millisecond), doc: "Between two looks while a release is checked. At rest: 30s, or this if it is longer."},
+			attribute{name: "timeout", kind: kindDuration, def: "5s", lowest: int64(time.Millisecond), doc: "How long one look may take."})
+	}
+	return &schema{typ: "check", many: true, labels: driverLabels(),
+		doc: "Whether the service is healthy. Passes after min_healthy_time of unbroken success.",
+		drivers: []*schema{
+			{typ: "http", doc: "Asks a URL.", attrs: often(
+				str("url", "What is asked, with GET.", webURL()),
+				attribute{name: "expect", kind: kindExpect, def: map[string]any{"status": int64(200)}, doc: "status, a number (200), and body: text that the answer holds as a whole word; body = release.version proves that the new process answers."},
+			)},
+			{typ: "tcp", doc: "Opens a connection.", attrs: often(str("address", "Where to.", hostPort()))},
+			{typ: "systemd", unbuilt: true, doc: "Asks systemd whether a unit is active.", attrs: often(str("unit", "The unit's name.", notEmpty()))},
+			{typ: "command", doc: "Runs a command; healthy if it exits 0.", attrs: often(argv("command", "The command.", true))},
+		}}
+}
+
+func runs() *schema {
+	phases := []string{"fetch", "drain", "install", "migrate", "start", "check", "undrain"}
+	return &schema{typ: "run", many: true, labels: []label{{name: "name", doc: "the hook's name"}},
+		doc: "A hook: a command before or after a phase. A service's hook replaces its profile's hook of the same name.",
+		attrs: []attribute{
+			{name: "before", kind: kindString, words: phases, doc: "The phase that it runs before; this or after."},
+			{name: "after", kind: kindString, words: phases, doc: "The phase that it runs after; this or before."},
+			argv("command", "What is run.", true),
+			timeout(late),
+		}}
+}
+
+func driverLabels() []label {
+	return []label{
+		{name: "driver", doc: "the technology"},
+		{name: "label", doc: "tells two of a kind apart", optional: true},
+	}
+}
+
+func notifies() *schema {
+	rows := func() []attribute {
+		return []attribute{
+			{name: "url", kind: kindText, required: true, alike: true, doc: "Where messages go."},
+			{name: "services", kind: kindStrings, alike: true, doc: "Only these services; none named: all."},
+		}
+	}
+	return &schema{typ: "notify", many: true, labels: driverLabels(),
+		doc: "Tells people what was deployed.",
+		drivers: []*schema{
+			{typ: "slack", unbuilt: true, doc: "A Slack incoming webhook.", attrs: rows()},
+			{typ: "webhook", unbuilt: true, doc: "A signed webhook.", attrs: append(rows(), attribute{name: "secret", kind: kindText, alike: true, doc: "What it is signed with."})},
+		}}
+}

@@ -1,0 +1,433 @@
+package spec
+
+import (
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// scope is one environment together with the root, names resolved.
+type scope struct {
+	fleet    *Fleet
+	env      *environment
+	locals   cty.Value
+	names    []string // of services, sorted
+	services map[string][]*header
+	profiles map[string][]profileRef
+	faults   hcl.Diagnostics // hold the environment
+	warnings hcl.Diagnostics
+
+	freezes   []Freeze
+	overrides []Override
+	removed   []removal
+	moved     []Moved
+	forgotten []Forgotten
+	resolved  []Resolved
+	agents    []agentRef
+
+	trees     map[*file]*body // parsed again, up to a limit
+	treeBytes int
+}
+
+type profileRef struct {
+	file *file
+	item int
+	at   hcl.Range
+}
+
+type agentRef = profileRef
+
+type removal struct {
+	name  string
+	hosts Selector
+	at    hcl.Range
+}
+
+// scopeOf builds an environment's scope, once per fleet.
+func (f *Fleet) scopeOf(e *environment) *scope {
+	if e.scope == nil {
+		e.scope = newScope(f, e)
+	}
+	return e.scope
+}
+
+func newScope(f *Fleet, e *environment) *scope {
+	sc := &scope{fleet: f, env: e, services: map[string][]*header{}, profiles: map[string][]profileRef{},
+		trees: map[*file]*body{}, locals: cty.EmptyObjectVal}
+	files := append(append([]*file(nil), f.root...), e.files...)
+	sc.evalLocals(files)
+	for _, file := range files {
+		for i := range file.items {
+			it := &file.items[i]
+			switch it.typ {
+			case "service":
+				sc.services[it.label] = append(sc.services[it.label], it.head)
+			case "profile":
+				ref := profileRef{file, it.index, it.at}
+				if prev := sc.profiles[it.label]; len(prev) > 0 {
+					sc.faults = append(sc.faults, twice("profile", it.label, it.at, prev[0].at))
+				}
+				sc.profiles[it.label] = append(sc.profiles[it.label], ref)
+			case "locals":
+			default:
+				sc.other(file, it)
+			}
+		}
+	}
+	sc.names = sortedKeys(sc.services)
+	sc.crossCheck()
+	return sc
+}
+
+func twice(typ, name string, at, first hcl.Range) *hcl.Diagnostic {
+	return problem(at, "Name used twice", "A %s %q stands at %s:%d already. Names are unique within an environment and the root together: rename one.",
+		typ, name, first.Filename, first.Start.Line)
+}
+
+// tree is a file's syntax tree, parsed again if need be. The last few are kept.
+func (sc *scope) tree(f *file) *body {
+	const most = 4 << 20
+	if b := sc.trees[f]; b != nil {
+		return b
+	}
+	b, _ := parse(f.name, f.src) // it parsed before
+	if b == nil {
+		b = &body{}
+	}
+	if sc.treeBytes += len(f.src); sc.treeBytes > most {
+		clear(sc.trees)
+		sc.treeBytes = len(f.src)
+	}
+	sc.trees[f] = b
+	return b
+}
+
+// drop forgets all trees.
+func (sc *scope) drop() {
+	clear(sc.trees)
+	sc.treeBytes = 0
+}
+
+func (sc *scope) src(name string) []byte { return sc.fleet.Source(name) }
+
+// shared are the names that every host of the environment has alike.
+func (sc *scope) shared() map[string]cty.Value {
+	return map[string]cty.Value{"environment": cty.StringVal(sc.env.name), "local": sc.locals}
+}
+
+func refusedNames(what string) map[string]string {
+	return map[string]string{
+		"host":    "host.* cannot be used here: " + what + " is the same for the whole fleet.",
+		"release": "release.* cannot be used here: " + what + " does not change from release to release.",
+		"service": "service.* cannot be used here: " + what + " belongs to no single service.",
+	}
+}
+
+// plainDecoder decodes what belongs to no service.
+func (sc *scope) plainDecoder() *decoder {
+	ev := newEvaluator(sc.shared())
+	ev.refused = refusedNames("this block")
+	return &decoder{full: ev, alike: ev, src: sc.src}
+}
+
+// serviceDecoder decodes what selects a service: no host and no release.
+func (sc *scope) serviceDecoder(name string) *decoder {
+	vars := sc.shared()
+	vars["service"] = cty.ObjectVal(map[string]cty.Value{"name": cty.StringVal(name)})
+	ev := newEvaluator(vars)
+	ev.refused = refusedNames("this attribute")
+	return &decoder{full: ev, alike: ev, src: sc.src}
+}
+
+// evalLocals evaluates all locals in the order in which they need each other.
+func (sc *scope) evalLocals(files []*file) {
+	all := map[string]*attrNode{}
+	var order []string
+	for _, f := range files {
+		for _, it := range f.items {
+			if it.typ != "locals" {
+				continue
+			}
+			n := &sc.tree(f).blocks[it.index]
+			for i := range n.body.blocks {
+				b := &n.body.blocks[i]
+				sc.faults = append(sc.faults, problem(b.def, "Unknown block", "locals holds values only: write %s = { … }, with an equals sign.", b.typ))
+			}
+			for i := range n.body.attrs {
+				a := &n.body.attrs[i]
+				if first := all[a.name]; first != nil {
+					sc.faults = append(sc.faults, twice("local", a.name, a.nameRng, first.nameRng))
+					continue
+				}
+				all[a.name] = a
+				order = append(order, a.name)
+			}
+		}
+	}
+	if len(all) == 0 {
+		return
+	}
+	le := &localEval{all: all, done: map[string]cty.Value{}, state: map[string]int{}, names: sortedKeys(all),
+		ev: newEvaluator(map[string]cty.Value{"environment": cty.StringVal(sc.env.name)})}
+	le.ev.refused = refusedNames("a local")
+	for _, name := range order {
+		le.eval(name, hcl.Range{})
+	}
+	sc.faults = append(sc.faults, le.diags...)
+	sc.locals = cty.ObjectVal(le.done)
+}
+
+type localEval struct {
+	ev    *evaluator
+	all   map[string]*attrNode
+	names []string
+	done  map[string]cty.Value
+	state map[string]int // 1: being evaluated, 2: done
+	total int
+	diags hcl.Diagnostics
+}
+
+// eval evaluates one local and, before it, those that it refers to.
+func (le *localEval) eval(name string, from hcl.Range) {
+	n := le.all[name]
+	switch le.state[name] {
+	case 1:
+		le.diags = append(le.diags, problem(from, "Locals in a circle", "local.%s needs itself, by way of others. Break the circle.", name))
+		return
+	case 2:
+		return
+	}
+	le.state[name] = 1
+	mine := map[string]cty.Value{}
+	whole := false
+	for _, t := range refs(n.expr) {
+		if t.RootName() != "local" {
+			continue
+		}
+		if len(t) < 2 {
+			whole = true
+			continue
+		}
+		dep := ""
+		switch s := t[1].(type) {
+		case hcl.TraverseAttr:
+			dep = s.Name
+		case hcl.TraverseIndex:
+			if s.Key.Type() == cty.String {
+				dep = s.Key.AsString()
+			}
+		}
+		if le.all[dep] != nil {
+			le.eval(dep, t.SourceRange())
+			mine[dep] = le.done[dep]
+		} else {
+			le.diags = append(le.diags, problem(t.SourceRange(), "Unknown name", "There is no local.%s.%s", dep, didYouMean(dep, le.names)))
+		}
+	}
+	le.state[name] = 2
+	v := cty.DynamicVal
+	switch {
+	case whole:
+		le.diags = append(le.diags, problem(n.expr.Range(), "Locals in a circle", "A local cannot use local as a whole: it would hold itself. Name the one that is meant."))
+	case le.total > 4*maxValue:
+		// said already
+	default:
+		for _, d := range mine {
+			if d == cty.DynamicVal { // it had an error, which was said
+				le.done[name] = cty.DynamicVal
+				return
+			}
+		}
+		before := len(le.diags)
+		le.ev.ctx.Variables["local"] = cty.ObjectVal(mine)
+		got, diags := le.ev.eval(n.expr)
+		le.diags = append(le.diags, diags...)
+		if !le.diags[before:].HasErrors() {
+			v = got
+		}
+		size, _ := sizeOf(v, maxValue, maxValueDepth)
+		if le.total += size; le.total > 4*maxValue {
+			le.diags = append(le.diags, problem(n.expr.Range(), "Locals too large", "All locals together may have %d bytes.", 4*maxValue))
+		}
+	}
+	le.done[name] = v
+}
+
+// other decodes a top-level block that is neither a service nor a profile.
+func (sc *scope) other(f *file, it *item) {
+	d := sc.plainDecoder()
+	s := language().block(it.typ)
+	n := &sc.tree(f).blocks[it.index]
+	origin := Origin{sc.fleet.commit, it.at}
+	path := it.typ
+	if drv := s.driverOf(*n); drv != nil {
+		path += "." + drv.typ
+		s = drv
+	}
+	if it.typ == "hostagent" {
+		if len(sc.agents) > 0 {
+			sc.faults = append(sc.faults, problem(it.at, "Written twice", "hostagent stands twice in this environment. Keep one of the two."))
+		}
+		sc.agents = append(sc.agents, agentRef{f, it.index, it.at})
+		sc.faults = append(sc.faults, sc.hostagent(n)...)
+		sc.warnings = append(sc.warnings, warning(it.at, "Not built yet", "This build does not deploy the agent itself; the block has no effect."))
+		return
+	}
+	for i := range n.body.blocks {
+		d.unknownBlock(s, path, &n.body.blocks[i])
+	}
+	out := d.attributes(s, path, n.body)
+	if !d.diags.HasErrors() {
+		sc.take(it, out, origin, d)
+	}
+	sc.faults = append(sc.faults, d.diags...)
+}
+
+func (sc *scope) take(it *item, out decoded, origin Origin, d *decoder) {
+	str := func(name string) string { s, _ := out.config[name].(string); return s }
+	when := func(name string) time.Time {
+		t, _ := time.Parse(time.RFC3339Nano, str(name))
+		return t
+	}
+	services := stringsOf(out.config["services"])
+	switch it.typ {
+	case "freeze":
+		fr := Freeze{it.label, services, when("from"), when("until"), origin}
+		if !fr.From.IsZero() && !fr.Until.IsZero() && !fr.From.Before(fr.Until) {
+			d.fail(it.at, "Never in force", "This freeze ends before it begins. Swap from and until.")
+		}
+		sc.freezes = append(sc.freezes, fr)
+	case "override":
+		o := Override{it.label, services, stringsOf(out.config["skip"]), when("until"), origin}
+		if len(o.Skip) == 0 {
+			d.fail(it.at, "Nothing to skip", "skip names no gate: window, freeze, bake or approval-expiry.")
+		}
+		sc.overrides = append(sc.overrides, o)
+	case "removed":
+		hosts, _ := out.config["hosts"].(map[string]any)
+		sc.removed = append(sc.removed, removal{it.label, selectorOf(hosts), it.at})
+	case "moved":
+		sc.moved = append(sc.moved, Moved{str("from"), str("to"), origin})
+	case "forgotten":
+		sc.forgotten = append(sc.forgotten, Forgotten{it.label, str("reason"), origin})
+	case "resolved":
+		sc.resolved = append(sc.resolved, Resolved{it.label, str("release"), str("outcome"), origin})
+	case "notify":
+		sc.warnings = append(sc.warnings, warning(it.at, "Not built yet", "This build sends no messages; the block has no effect."))
+	}
+}
+
+// crossCheck holds the environment's blocks to each other, as far as that needs
+// no evaluated service.
+func (sc *scope) crossCheck() {
+	known := func(name string) bool { return len(sc.services[name]) > 0 }
+	mention := func(names []string, o Origin, what string) {
+		for _, n := range names {
+			if !known(n) {
+				// A root block may mean a service of another environment only.
+				if sc.env.name != topFolder(o.Range.Filename) && sc.fleet.declares(n) {
+					continue
+				}
+				sc.warnings = append(sc.warnings, warning(o.Range, "No such service", "This %s names %q, which is no service here.%s", what, n, didYouMean(n, sc.names)))
+			}
+		}
+	}
+	for _, f := range sc.freezes {
+		mention(f.Services, f.Origin, "freeze")
+	}
+	for _, o := range sc.overrides {
+		mention(o.Services, o.Origin, "override")
+	}
+	for _, r := range sc.resolved {
+		mention([]string{r.Service}, r.Origin, "block")
+	}
+	to := map[string]string{}
+	for _, m := range sc.moved {
+		at := m.Origin.Range
+		atRoot := topFolder(at.Filename) != sc.env.name
+		switch {
+		case m.From == m.To:
+			sc.faults = append(sc.faults, problem(at, "Moved to itself", "from and to are the same."))
+		case to[m.From] != "":
+			sc.faults = append(sc.faults, problem(at, "Moved twice", "%q moved to %q already. Keep one of the two.", m.From, to[m.From]))
+		case known(m.From):
+			sc.faults = append(sc.faults, problem(at, "Moved and still there", "A service %q is still declared at %s:%d. Rename that one, or delete this block.",
+				m.From, sc.services[m.From][0].at.Filename, sc.services[m.From][0].at.Start.Line))
+		}
+		to[m.From] = m.To
+		if !known(m.To) && !atRoot && !sc.isMovedFrom(m.To) && !sc.isRemoved(m.To) {
+			sc.faults = append(sc.faults, problem(at, "Moved to nothing", "There is no service %q.%s", m.To, didYouMean(m.To, sc.names)))
+		}
+	}
+	for _, m := range sc.moved {
+		seen := map[string]bool{}
+		for n := m.From; to[n] != "" && to[n] != n; n = to[n] {
+			if seen[n] {
+				sc.faults = append(sc.faults, problem(m.Origin.Range, "Moved in a circle", "%q comes back to itself. Break the circle.", m.From))
+				break
+			}
+			seen[n] = true
+		}
+	}
+}
+
+func (sc *scope) isMovedFrom(name string) bool {
+	for _, m := range sc.moved {
+		if m.From == name {
+			return true
+		}
+	}
+	return false
+}
+
+func (sc *scope) isRemoved(name string) bool {
+	for _, r := range sc.removed {
+		if r.name == name {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *Fleet) declares(service string) bool {
+	for _, e := range f.envs {
+		for _, file := range e.files {
+			for _, it := range file.items {
+				if it.head != nil && it.label == service {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+func topFolder(name string) string {
+	for i := range name {
+		if name[i] == '/' {
+			return name[:i]
+		}
+	}
+	return ""
+}
+
+// hostagent checks the agent's own release; nothing is made of it yet.
+func (sc *scope) hostagent(n *blockNode) hcl.Diagnostics {
+	se := sc.evaluation(&header{name: "hostagent", at: n.def}, nil)
+	s := language().block("hostagent")
+	se.d.attributes(s, "hostagent", n.body)
+	groups := se.group(s, "hostagent", n.body)
+	if rel := groups["release"]; len(rel) == 1 {
+		se.release(rel[0])
+	} else if len(rel) == 0 {
+		se.d.fail(n.def, "Block missing", "hostagent needs a release block.")
+	}
+	if len(groups["artifact"]) == 1 {
+		se.d.attributes(s.block("artifact"), "hostagent.artifact", groups["artifact"][0].body)
+	}
+	if len(groups["rollout"]) == 1 {
+		se.rollout(groups["rollout"][0])
+	}
+	return se.d.diags
+}
