@@ -28,13 +28,28 @@ type ready struct {
 	cred *syscall.Credential
 }
 
-// ReleaseDir is where the commands of s run: what a revert to a foreign
-// `current` names, else the directory of the release; "/" if there is none yet.
+// ReleaseDir is the directory of the release that s is about, whether it
+// exists or not; "" for installers that have none. In a revert to what
+// somebody else had deployed, which has no release, it is where `current`
+// points.
 func ReleaseDir(s reconcile.Step) string {
-	dir := s.Target.ReleaseDir()
-	if s.Adopt != "" && filepath.IsAbs(s.Adopt) {
-		dir = s.Adopt
+	if s.Target.Release.Version != "" {
+		return s.Target.ReleaseDir()
 	}
+	base := s.Target.InstallPath()
+	if base == "" {
+		return ""
+	}
+	link := filepath.Join(base, "current")
+	if dir, err := filepath.EvalSymlinks(link); err == nil {
+		return dir
+	}
+	return link
+}
+
+// workDir is where the commands of s run: the release, if it is there.
+func workDir(s reconcile.Step) string {
+	dir := ReleaseDir(s)
 	if info, err := os.Stat(dir); dir == "" || err != nil || !info.IsDir() {
 		return "/"
 	}
@@ -62,7 +77,7 @@ func resolve(s reconcile.Step, c Command) (ready, error) {
 	if i := slices.IndexFunc(c.Argv, func(a string) bool { return strings.ContainsRune(a, 0) }); i >= 0 {
 		return ready{}, reconcile.HostFault(fmt.Errorf("argument %d of %s holds a zero byte", i, c.Argv[0]), "No program can be given one: take it out.")
 	}
-	r := ready{name: c.Argv[0], args: c.Argv, dir: ReleaseDir(s)}
+	r := ready{name: c.Argv[0], args: c.Argv, dir: workDir(s)}
 	var err error
 	if r.path, err = find(s, r.dir, r.name); err != nil {
 		return ready{}, err
@@ -71,7 +86,7 @@ func resolve(s reconcile.Step, c Command) (ready, error) {
 	if r.cred, home, err = credential(c.User); err != nil {
 		return ready{}, err
 	}
-	r.env = slices.Concat([]string{"PATH=" + searchPath}, home, reconcile.StepEnv(s), c.Env)
+	r.env = slices.Concat([]string{"PATH=" + searchPath}, home, reconcile.StepEnv(s), []string{"DRYDOCK_RELEASE_DIR=" + ReleaseDir(s)}, c.Env)
 	return r, nil
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"drydock/hostagent/durable"
 	"drydock/hostagent/proc"
 	"drydock/reconcile"
 )
@@ -217,7 +218,7 @@ func (p Site) open(ctx context.Context) ([]*os.File, error) {
 	fault := func(err error) error {
 		return reconcile.HostFault(fmt.Errorf("prepare to start a program: %w", err), "Mend the state directory.")
 	}
-	if err := makeDir(p.Dir); err != nil {
+	if err := durable.MkdirAll(p.Dir, 0o700); err != nil {
 		return nil, fault(err)
 	}
 	lock, err := os.OpenFile(p.lock(), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
@@ -233,7 +234,7 @@ func (p Site) open(ctx context.Context) ([]*os.File, error) {
 		lock.Close()
 		return nil, fault(err)
 	}
-	if err := errors.Join(rec.Sync(), syncDir(p.Dir)); err != nil {
+	if err := errors.Join(rec.Sync(), durable.SyncDir(p.Dir)); err != nil {
 		closeAll([]*os.File{lock, rec})
 		return nil, fault(err)
 	}
@@ -289,28 +290,6 @@ func readSmall(path string) ([]byte, error) {
 	}
 	defer f.Close()
 	return io.ReadAll(io.LimitReader(f, maxRecord))
-}
-
-func makeDir(dir string) error {
-	if _, err := os.Stat(dir); err == nil {
-		return nil
-	}
-	if err := makeDir(filepath.Dir(dir)); err != nil {
-		return err
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return err
-	}
-	return syncDir(filepath.Dir(dir))
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
 }
 
 func closeAll(files []*os.File) {

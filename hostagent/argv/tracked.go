@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"drydock/hostagent/durable"
 	"drydock/reconcile"
 )
 
@@ -19,7 +20,7 @@ import (
 // error says so, because half a migration is worse than a late one; a timeout
 // or ctx's deadline kills it.
 func (p Site) Run(ctx context.Context, env reconcile.Env, s reconcile.Step, c Command) (string, error) {
-	if err := makeDir(p.Dir); err != nil {
+	if err := durable.MkdirAll(p.Dir, 0o700); err != nil {
 		return "", reconcile.HostFault(fmt.Errorf("prepare to run a command: %w", err), "Mend the state directory.")
 	}
 	out, err := os.OpenFile(p.output(), os.O_RDWR|os.O_CREATE|os.O_APPEND|unix.O_NOFOLLOW, 0o600)
@@ -76,7 +77,7 @@ func (p Site) Left() string {
 func (p Site) Forget() error {
 	err := os.RemoveAll(p.Dir)
 	if err == nil {
-		err = syncDir(filepath.Dir(p.Dir))
+		err = durable.SyncDir(filepath.Dir(p.Dir))
 	}
 	if err != nil {
 		return reconcile.HostFault(fmt.Errorf("forget a command that is done: %w", err), "Mend the state directory.")

@@ -71,7 +71,7 @@ func (d *Driver) site(s reconcile.Step) argv.Site {
 // started from, and how.
 func identity(s reconcile.Step) string {
 	r := s.Target.Release
-	data, _ := json.Marshal([]any{argv.ReleaseDir(s), r.Version, r.Digest, max(r.Attempt, 1), s.Block.Config, s.Adopt})
+	data, _ := json.Marshal([]any{argv.ReleaseDir(s), r.Version, r.Digest, max(r.Attempt, 1), s.Block.Config})
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
 }
