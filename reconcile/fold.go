@@ -46,6 +46,9 @@ func (m *Memory) Apply(r Record) {
 		return
 	case Good:
 		m.Good[r.Service] = r.Commit
+		if r.Commit == "" {
+			delete(m.Good, r.Service)
+		}
 		return
 	case Paused, Resumed:
 		m.Paused = r.Kind == Paused

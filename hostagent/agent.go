@@ -1,0 +1,358 @@
+package hostagent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"drydock/reconcile"
+	"drydock/spec"
+)
+
+// Options are what an agent is made of. Everything that touches the world
+// comes in here.
+type Options struct {
+	Host     spec.Host
+	Parallel int    // services out of rotation at once
+	Alone    bool   // declared the only host there is
+	URL      string // of the source, for status; no secrets in it
+
+	Source  Source
+	Journal reconcile.Journal
+	Drivers *Registry
+
+	Log    *slog.Logger
+	Now    func() time.Time
+	Jitter func(time.Duration) time.Duration
+	Boot   string                     // the kernel's boot id
+	Watch  func(reconcile.Progressed) // sees every record as it is written; must not block; may be nil
+	// Grace is how long a stopping agent lets plans that have begun come to
+	// their end before it leaves them to the next start. Default 75s.
+	Grace time.Duration
+}
+
+// Agent converges one host. One value lives as long as its configuration.
+type Agent struct {
+	Options
+	engine   *reconcile.Engine
+	resolver *resolver
+	asks     chan ask
+	finished chan reconcile.Outcome
+	fetched  chan resolved
+
+	mu       sync.Mutex
+	looping  bool
+	want     spec.Wanted
+	source   reconcile.SourceStatus
+	services map[string]*service
+}
+
+// service is what the agent knows of one service and no journal holds.
+type service struct {
+	plan   reconcile.ServicePlan
+	live   reconcile.Live
+	looked bool // plan is not the zero value
+
+	busy      bool
+	dirty     bool               // look again once it is not busy
+	supersede context.CancelFunc // of the plan in hand
+	parked    bool               // waits for a wake, or for another service
+	notBefore time.Time          // a failure's next try
+	rounds    int                // plans carried out since the last wake from outside
+	rest      func()             // ends keeping and checking at rest
+	restOf    spec.Revision
+}
+
+// ask is somebody who waits for a whole pass.
+type ask chan<- struct{}
+
+// New makes an agent. It touches nothing yet.
+func New(o Options) *Agent {
+	if o.Grace == 0 {
+		o.Grace = 75 * time.Second
+	}
+	a := &Agent{
+		Options:  o,
+		asks:     make(chan ask),
+		finished: make(chan reconcile.Outcome),
+		fetched:  make(chan resolved),
+		services: map[string]*service{},
+	}
+	a.source = reconcile.SourceStatus{URL: o.URL}
+	a.resolver = &resolver{Options: o, loader: spec.NewLoader()}
+	a.engine = &reconcile.Engine{
+		Journal: o.Journal, Drivers: o.Drivers, Slots: reconcile.NewHostSlots(max(o.Parallel, 1)),
+		Look: a.surroundings, Host: o.Host.Name, Boot: o.Boot, Now: o.Now, Jitter: o.Jitter, Log: o.Log, Watch: a.watch,
+	}
+	return a
+}
+
+func (a *Agent) surroundings() reconcile.Surroundings {
+	m := a.Journal.Memory()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return reconcile.Surroundings{Now: a.Now(), Wanted: a.want, Memory: m, Paused: m.Paused, Alone: a.Alone}
+}
+
+// watch keeps the live view and tells everybody who looks.
+func (a *Agent) watch(p reconcile.Progressed) {
+	r := p.Record
+	a.mu.Lock()
+	s := a.service(r.Service)
+	s.live.Stage = p.Stage
+	switch r.Kind {
+	case reconcile.Begun:
+		s.live.Step = r.Step
+	case reconcile.Done, reconcile.Closed, reconcile.Stopped:
+		s.live.Step = ""
+	}
+	a.mu.Unlock()
+	a.log(r)
+	if a.Watch != nil {
+		a.Watch(p)
+	}
+}
+
+func (a *Agent) log(r reconcile.Record) {
+	l := a.Log.With("service", r.Service)
+	if r.Step != "" {
+		l = l.With("step", r.Step)
+	}
+	switch r.Kind {
+	case reconcile.Planned:
+		l.Info("plan", "purpose", r.Plan.Purpose.String(), "why", r.Plan.Reason, "origin", r.Plan.Target.Origin.String(), "steps", len(r.Plan.Steps))
+	case reconcile.Begun:
+		l.Debug("begun")
+	case reconcile.Done:
+		l.Info("done")
+	case reconcile.Failed:
+		l.Warn("failed", "blame", r.Blame.String(), "error", r.Reason)
+	case reconcile.Quarantined:
+		l.Error("quarantined", "version", r.Revision.Version, "why", r.Reason)
+	case reconcile.Stopped:
+		l.Error("halted", "why", r.Reason)
+	case reconcile.Closed:
+		l.Info("finished", "why", r.Reason)
+	}
+}
+
+// service returns a service's entry; a.mu is held.
+func (a *Agent) service(name string) *service {
+	s := a.services[name]
+	if s == nil {
+		s = &service{}
+		a.services[name] = s
+	}
+	return s
+}
+
+// Status is how everything stands now.
+func (a *Agent) Status(context.Context) reconcile.HostStatus {
+	m := a.Journal.Memory()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	st := reconcile.HostStatus{
+		Host: a.Host.Name, Environment: a.Host.Environment, Commit: m.Accepted,
+		Paused: m.Paused, Source: a.source, Services: []reconcile.ServiceStatus{},
+	}
+	for _, n := range reconcile.Names(a.want, m) {
+		s := a.service(n)
+		p := s.plan
+		if !s.looked {
+			p = reconcile.ServicePlan{Service: n, State: reconcile.Progressing, Reason: "not looked at yet"}
+		}
+		st.Services = append(st.Services, reconcile.Status(p, m.Service(n), a.want, s.live))
+	}
+	return st
+}
+
+// Look finds out how everything stands without an agent that runs, without
+// network and without changing anything.
+func (a *Agent) Look(ctx context.Context) (reconcile.HostStatus, error) {
+	r := a.resolver.local(ctx)
+	a.adopt(r)
+	plan := a.diff(ctx)
+	a.mu.Lock()
+	for _, p := range plan.Services {
+		s := a.service(p.Service)
+		s.plan, s.looked = p, true
+	}
+	a.mu.Unlock()
+	for _, p := range plan.Services {
+		g := a.gate(p)
+		if g.Open() && p.State == reconcile.Progressing {
+			g = reconcile.Gate{Name: "agent", Reason: "no hostagent runs on this host: " + p.Reason}
+		}
+		a.mu.Lock()
+		a.service(p.Service).live.Gate = g
+		a.mu.Unlock()
+	}
+	return a.Status(ctx), r.err
+}
+
+// Plan is what the agent would do with the newest commit, and why; nothing is
+// accepted, written or changed.
+func (a *Agent) Plan(ctx context.Context) (PlanReport, error) {
+	r := a.resolver.peek(ctx)
+	if r.want.Commit == "" {
+		return PlanReport{}, r.err
+	}
+	peek := New(a.Options)
+	peek.adopt(r)
+	plan := peek.diff(ctx)
+	rep := PlanReport{Host: plan.Host, Commit: plan.Commit, Source: errorText(r.err), Services: []PlanService{}, Steps: []PlanStep{}}
+	for _, p := range plan.Services {
+		g := peek.gate(p)
+		ps := PlanService{Service: p.Service, State: p.State, Purpose: p.Purpose, Reason: p.Reason, Gate: g.Name, GateReason: g.Reason, Missing: g.Missing}
+		if len(p.Steps) == 0 {
+			ps.Gate, ps.GateReason, ps.Missing = "", "", nil
+		}
+		rep.Services = append(rep.Services, ps)
+		for _, s := range p.Steps {
+			rep.Steps = append(rep.Steps, PlanStep{ID: s.ID, Service: s.Service, Phase: s.Phase, Action: s.Action, Detail: s.Detail, Origin: s.Origin.String()})
+		}
+	}
+	return rep, nil
+}
+
+// PlanReport is `hostagent plan --output json`.
+type PlanReport struct {
+	Host     string        `json:"host"`
+	Commit   string        `json:"commit"`
+	Source   string        `json:"source_error,omitempty"` // why this is not the newest commit
+	Services []PlanService `json:"services"`
+	Steps    []PlanStep    `json:"steps"`
+}
+
+// PlanService says of a service why it has the steps it has.
+type PlanService struct {
+	Service    string            `json:"service"`
+	State      reconcile.State   `json:"state"`
+	Purpose    reconcile.Purpose `json:"purpose"`
+	Reason     string            `json:"reason,omitempty"`
+	Gate       string            `json:"gate,omitempty"` // the first that is closed
+	GateReason string            `json:"gate_reason,omitempty"`
+	Missing    []string          `json:"missing,omitempty"`
+}
+
+// PlanStep is one step.
+type PlanStep struct {
+	ID      string           `json:"id"`
+	Service string           `json:"service"`
+	Phase   reconcile.Phase  `json:"phase"`
+	Action  reconcile.Action `json:"action"`
+	Detail  string           `json:"detail"`
+	Origin  string           `json:"origin"`
+}
+
+// diff looks at every service once.
+func (a *Agent) diff(ctx context.Context) reconcile.Plan {
+	m := a.Journal.Memory()
+	have := reconcile.Observed{Memory: m, Boot: a.Boot, Found: map[string]map[string]reconcile.Condition{}}
+	for _, n := range reconcile.Names(a.want, m) {
+		have.Found[n] = a.observe(ctx, n, a.want, m.Service(n))
+	}
+	for _, mv := range a.want.Moved {
+		if m.Services[mv.From] != nil {
+			have.Found[mv.From] = a.observe(ctx, mv.From, a.want, m.Service(mv.From))
+		}
+	}
+	return reconcile.Diff(a.want, have)
+}
+
+func (a *Agent) gate(p reconcile.ServicePlan) reconcile.Gate {
+	s := a.surroundings()
+	if g := reconcile.TrustGate(p, s); !g.Open() {
+		return g
+	}
+	return reconcile.TimingGate(p, s)
+}
+
+// adopt makes what was resolved the agent's view.
+func (a *Agent) adopt(r resolved) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if r.want.Commit != "" {
+		a.want = r.want
+	}
+	a.source.Error = errorText(r.err)
+	switch {
+	case r.err == nil:
+		a.source.BehindSince = nil
+	case a.source.BehindSince == nil:
+		t := a.Now()
+		a.source.BehindSince = &t
+	}
+}
+
+// Pause stops all plans that have not begun; Resume lets them go on.
+func (a *Agent) Pause(ctx context.Context) error {
+	return a.tell(ctx, reconcile.Record{Kind: reconcile.Paused})
+}
+
+// Resume ends Pause.
+func (a *Agent) Resume(ctx context.Context) error {
+	return a.tell(ctx, reconcile.Record{Kind: reconcile.Resumed})
+}
+
+// Drain takes a service out of rotation for a person, until Undrain.
+func (a *Agent) Drain(ctx context.Context, service string) error {
+	return a.person(ctx, service, reconcile.Held)
+}
+
+// Undrain puts it back, also where a person took it out by other means.
+func (a *Agent) Undrain(ctx context.Context, service string) error {
+	return a.person(ctx, service, reconcile.Released)
+}
+
+func (a *Agent) person(ctx context.Context, service string, k reconcile.Kind) error {
+	m := a.Journal.Memory()
+	r := m.Services[service]
+	if r == nil || r.Running == nil {
+		known := []string{}
+		for n, r := range m.Services {
+			if r.Running != nil {
+				known = append(known, n)
+			}
+		}
+		slices.Sort(known)
+		return fmt.Errorf("no service %q runs here; there are %v", service, known)
+	}
+	return a.tell(ctx, reconcile.Record{Kind: k, Service: service})
+}
+
+// tell writes a person's word down and lets a pass follow it.
+func (a *Agent) tell(ctx context.Context, r reconcile.Record) error {
+	if _, err := a.Journal.Append(ctx, r); err != nil {
+		return err
+	}
+	return a.ask(ctx)
+}
+
+// Sync wakes the agent and returns when the pass is over.
+func (a *Agent) Sync(ctx context.Context) error { return a.ask(ctx) }
+
+func (a *Agent) ask(ctx context.Context) error {
+	done := make(chan struct{}, 1)
+	select {
+	case a.asks <- ask(done):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

@@ -1,0 +1,308 @@
+package hostagent
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"drydock/reconcile"
+	"drydock/spec"
+)
+
+// ErrRunning says that this agent's loop runs already.
+var ErrRunning = errors.New("the agent's loop runs already")
+
+// Run converges on every wake until ctx ends. A wake carries nothing: it only
+// says that it is time to look again. What has begun when ctx ends comes to
+// its end first, for as long as Grace.
+func (a *Agent) Run(ctx context.Context, wakes <-chan struct{}) error {
+	return a.loop(ctx, wakes, true)
+}
+
+// Once makes one pass: the newest commit, every service as far as it comes.
+// Where the loop runs already, that loop makes the pass.
+func (a *Agent) Once(ctx context.Context) (reconcile.HostStatus, error) {
+	err := a.loop(ctx, nil, false)
+	if errors.Is(err, ErrRunning) {
+		err = a.ask(ctx)
+	}
+	return a.Status(ctx), err
+}
+
+// loop is the one place that starts work and hears of its end; everything else
+// is a goroutine that reports here.
+type loop struct {
+	*Agent
+	ctx     context.Context // ends when the agent is asked to stop
+	life    context.Context // ends Grace later
+	forever bool
+
+	fetching, again bool
+	busy            int
+	waiters         []ask
+	timer           *time.Timer
+}
+
+func (a *Agent) loop(ctx context.Context, wakes <-chan struct{}, forever bool) error {
+	a.mu.Lock()
+	if a.looping {
+		a.mu.Unlock()
+		return ErrRunning
+	}
+	a.looping = true
+	a.mu.Unlock()
+	defer func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.looping = false
+	}()
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	l := &loop{Agent: a, ctx: ctx, life: life, forever: forever, timer: time.NewTimer(time.Hour)}
+	defer l.timer.Stop()
+	defer a.stopResting()
+	l.refresh()
+	for {
+		select {
+		case <-wakes:
+			l.refresh()
+		case w := <-a.asks:
+			l.waiters = append(l.waiters, w)
+			l.refresh()
+		case r := <-a.fetched:
+			l.fetching = false
+			l.resolved(r)
+		case out := <-a.finished:
+			l.busy--
+			l.finish(out)
+		case <-l.timer.C:
+			l.lookAll()
+		case <-ctx.Done():
+			l.shutdown(end)
+			return nil
+		}
+		l.schedule()
+		if l.busy == 0 && !l.fetching {
+			for _, w := range l.waiters {
+				close(w)
+			}
+			l.waiters = nil
+			if !forever {
+				return nil
+			}
+		}
+	}
+}
+
+// refresh asks the source, beside the loop: a server that hangs holds up nobody.
+func (l *loop) refresh() {
+	if l.fetching {
+		l.again = true
+		return
+	}
+	l.fetching = true
+	l.mu.Lock()
+	for _, s := range l.services {
+		s.parked, s.rounds = false, 0
+	}
+	l.mu.Unlock()
+	go func() { l.fetched <- l.resolver.follow(l.ctx) }()
+}
+
+func (l *loop) resolved(r resolved) {
+	l.adopt(r)
+	if r.err != nil && l.ctx.Err() == nil {
+		l.Log.Error("the source is not followed", "error", r.err)
+	}
+	if r.want.Commit != "" {
+		l.supersedeOld()
+		l.lookAll()
+	}
+	if l.again {
+		l.again = false
+		l.refresh()
+	}
+}
+
+// supersedeOld lets go of plans in hand whose target is no longer wanted; one
+// that has begun does not listen.
+func (l *loop) supersedeOld() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for name, s := range l.services {
+		if !s.busy || s.plan.Resume {
+			continue
+		}
+		i := slices.IndexFunc(l.want.Services, func(w spec.Service) bool { return w.Name == name })
+		if s.looked && (i < 0 || l.want.Services[i].Revision() != s.plan.Target.Revision()) {
+			s.supersede()
+		}
+	}
+}
+
+// lookAll looks at every service that is not in hand already.
+func (l *loop) lookAll() {
+	m := l.Journal.Memory()
+	l.mu.Lock()
+	want := l.want
+	l.mu.Unlock()
+	for _, name := range reconcile.Names(want, m) {
+		l.look(name, want)
+	}
+}
+
+// look starts one service's pass: observe, diff, carry.
+func (l *loop) look(name string, want spec.Wanted) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.service(name)
+	switch {
+	case l.ctx.Err() != nil:
+		return
+	case s.busy:
+		s.dirty = true
+		return
+	case s.parked:
+		return
+	}
+	until, cancel := context.WithCancel(l.life)
+	s.busy, s.dirty, s.supersede = true, false, cancel
+	l.busy++
+	go func() {
+		defer cancel()
+		l.finished <- l.carry(until, name, want)
+	}()
+}
+
+// carry is one service's pass, beside the others.
+func (l *loop) carry(until context.Context, name string, want spec.Wanted) reconcile.Outcome {
+	m := l.Journal.Memory()
+	have := reconcile.Observed{Memory: m, Boot: l.Boot, Found: map[string]map[string]reconcile.Condition{}}
+	for _, n := range append(movedFrom(name, want), name) {
+		have.Found[n] = l.observe(until, n, want, m.Service(n))
+	}
+	plan := reconcile.DiffOne(name, want, have)
+
+	l.mu.Lock()
+	s := l.service(name)
+	same := s.looked && s.plan.Target.Revision() == plan.Target.Revision()
+	s.plan, s.looked = plan, true
+	wait := same && l.Now().Before(s.notBefore)
+	kept := s.live
+	l.mu.Unlock()
+	if wait && len(plan.Steps) > 0 {
+		return reconcile.Outcome{Service: name, Stage: reconcile.Pending, Gate: kept.Gate, Err: kept.Err, Retry: s.notBefore}
+	}
+	if plan.Empty() {
+		l.atRest(name, plan, m.Service(name))
+		return reconcile.Outcome{Service: name}
+	}
+	if slices.ContainsFunc(plan.Steps, func(s reconcile.Step) bool { return s.Commits() }) && (plan.Resume || reconcileReady(l, plan)) {
+		l.stopRest(name)
+	}
+	return l.engine.Carry(l.life, until, plan)
+}
+
+// reconcileReady reports whether the plan would pass its gates now, so that a
+// service that only waits goes on being looked after.
+func reconcileReady(l *loop, p reconcile.ServicePlan) bool { return l.gate(p).Open() }
+
+func movedFrom(name string, want spec.Wanted) (from []string) {
+	for _, mv := range want.Moved {
+		if mv.To == name {
+			from = append(from, mv.From)
+		}
+	}
+	return from
+}
+
+// finish notes how far a service came, and who may go on because of it.
+func (l *loop) finish(out reconcile.Outcome) {
+	l.mu.Lock()
+	s := l.service(out.Service)
+	s.busy = false
+	s.live.Stage, s.live.Gate, s.live.Err = out.Stage, out.Gate, out.Err
+	if out.Stage != reconcile.Pending {
+		s.live.Step = ""
+	}
+	s.notBefore = out.Retry
+	waits := !out.Gate.Open() || out.Err != nil
+	s.parked = waits
+	if out.Changed {
+		s.rounds++
+	}
+	const tooMany = 8
+	if s.rounds > tooMany {
+		// A plan that ends well and is needed again at once, time after time.
+		s.parked, s.notBefore = true, l.Now().Add(reconcile.Delay(s.rounds-tooMany))
+	}
+	want := l.want
+	var next []string
+	if (s.dirty || out.Changed || out.Stage == reconcile.Resting && len(s.plan.Steps) > 0) && !s.parked {
+		next = append(next, out.Service)
+	}
+	if out.Changed && out.Stage != reconcile.Pending {
+		// A slot is free, or a dependency runs.
+		for name, o := range l.services {
+			if g := o.live.Gate.Name; o.parked && (g == "slot" || g == "depends_on") {
+				o.parked = false
+				next = append(next, name)
+			}
+		}
+	}
+	l.mu.Unlock()
+	slices.Sort(next)
+	for _, n := range next {
+		l.look(n, want)
+	}
+}
+
+// schedule sets the timer to the next moment at which something opens or is
+// tried again by itself.
+func (l *loop) schedule() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var at time.Time
+	now := l.Now()
+	for _, s := range l.services {
+		if s.busy || s.notBefore.IsZero() {
+			continue
+		}
+		if !s.notBefore.After(now) {
+			s.parked = false
+		}
+		if at.IsZero() || s.notBefore.Before(at) {
+			at = s.notBefore
+		}
+	}
+	if at.IsZero() || !l.forever {
+		l.timer.Stop()
+		return
+	}
+	l.timer.Reset(max(at.Sub(now), 0))
+}
+
+// shutdown lets what has begun come to its end, for as long as Grace.
+func (l *loop) shutdown(end context.CancelFunc) {
+	l.mu.Lock()
+	for _, s := range l.services {
+		if s.busy {
+			s.supersede()
+		}
+	}
+	l.mu.Unlock()
+	grace := time.AfterFunc(l.Grace, end)
+	defer grace.Stop()
+	for l.busy > 0 || l.fetching {
+		select {
+		case <-l.finished:
+			l.busy--
+		case <-l.fetched:
+			l.fetching = false
+		}
+	}
+	for _, w := range l.waiters {
+		close(w)
+	}
+}

@@ -1,0 +1,231 @@
+package hostagent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"drydock/reconcile"
+	"drydock/spec"
+)
+
+// resolver turns commits into what this host should run, and decides how much
+// a fault holds back: a file that does not parse, or an error at the root, the
+// environment; an error inside a service, that service and what depends on it.
+type resolver struct {
+	Options
+	mu     sync.Mutex // one at a time: source and loader are not for two
+	loader *spec.Loader
+	last   resolved // of the last follow
+	seen   string   // the head it was made from
+}
+
+// resolved is what a host should run, by the newest commit that says so.
+type resolved struct {
+	want spec.Wanted // zero where nothing is known
+	err  error       // why this is not what the source's head says
+	url  string      // the mirror that served it
+	keep []reconcile.Record
+}
+
+// follow asks the source, accepts its head, and remembers what was good.
+func (r *resolver) follow(ctx context.Context) resolved {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	accepted, err := r.accepted(ctx)
+	if err != nil {
+		return resolved{want: r.last.want, err: err}
+	}
+	snap, herr := r.Source.Head(ctx, accepted)
+	if herr != nil {
+		if accepted == "" || r.seen == accepted && r.last.want.Commit != "" {
+			return resolved{want: r.last.want, err: herr}
+		}
+		// Just started, and the source is down: what was accepted stays in force.
+		if snap, err = r.Source.At(ctx, accepted); err != nil {
+			return resolved{want: r.last.want, err: errors.Join(herr, err)}
+		}
+	}
+	if snap.Commit == r.seen && r.last.want.Commit != "" {
+		out := r.last
+		out.err = errors.Join(herr, out.err)
+		return out
+	}
+	out := r.read(ctx, snap)
+	if snap.Commit != accepted {
+		if err := r.accept(ctx, snap.Commit); err != nil {
+			return resolved{want: r.last.want, err: err}
+		}
+	}
+	for _, rec := range out.keep {
+		if _, err := r.Journal.Append(ctx, rec); err != nil {
+			return resolved{want: r.last.want, err: err}
+		}
+	}
+	r.last, r.seen = out, snap.Commit
+	out.err = errors.Join(herr, out.err)
+	return out
+}
+
+// peek is follow without accepting or writing anything.
+func (r *resolver) peek(ctx context.Context) resolved {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	accepted, err := r.accepted(ctx)
+	if err != nil {
+		return resolved{err: err}
+	}
+	snap, herr := r.Source.Head(ctx, accepted)
+	if herr != nil {
+		if accepted == "" {
+			return resolved{err: herr}
+		}
+		if snap, err = r.Source.At(ctx, accepted); err != nil {
+			return resolved{err: errors.Join(herr, err)}
+		}
+	}
+	out := r.read(ctx, snap)
+	out.err = errors.Join(herr, out.err)
+	return out
+}
+
+// local is what was accepted last, without network.
+func (r *resolver) local(ctx context.Context) resolved {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	accepted, err := r.accepted(ctx)
+	if err != nil || accepted == "" {
+		return resolved{err: err}
+	}
+	snap, err := r.Source.At(ctx, accepted)
+	if err != nil {
+		return resolved{err: err}
+	}
+	return r.read(ctx, snap)
+}
+
+// accepted is the high-water mark: the journal's, or the clone's where the
+// journal had to be begun anew.
+func (r *resolver) accepted(ctx context.Context) (string, error) {
+	m := r.Journal.Memory()
+	if m.Accepted != "" {
+		return m.Accepted, nil
+	}
+	return r.Source.Accepted(ctx)
+}
+
+func (r *resolver) accept(ctx context.Context, commit string) error {
+	if err := r.Source.Accept(ctx, commit); err != nil {
+		return err
+	}
+	_, err := r.Journal.Append(ctx, reconcile.Record{Kind: reconcile.Accepted, Commit: commit})
+	return err
+}
+
+// read evaluates a commit for this host.
+func (r *resolver) read(ctx context.Context, snap Snapshot) resolved {
+	m := r.Journal.Memory()
+	fleet, _ := r.loader.Load(snap.Commit, snap.FS)
+	if err := r.faults(fleet, snap.Commit); err != nil {
+		good := m.Good[""]
+		if good == "" || good == snap.Commit {
+			return resolved{err: err}
+		}
+		want, gerr := r.forHost(ctx, good)
+		if gerr != nil {
+			return resolved{err: errors.Join(err, gerr)}
+		}
+		out := r.hold(ctx, want, m, "")
+		out.err = fmt.Errorf("%w\nThe environment stays at its last good commit, %s", err, spec.Short(good))
+		return out
+	}
+	want, _ := fleet.For(r.Host)
+	out := r.hold(ctx, want, m, snap.Commit)
+	out.url = snap.URL
+	return out
+}
+
+func (r *resolver) forHost(ctx context.Context, commit string) (spec.Wanted, error) {
+	snap, err := r.Source.At(ctx, commit)
+	if err != nil {
+		return spec.Wanted{}, err
+	}
+	fleet, _ := r.loader.Load(commit, snap.FS)
+	if err := r.faults(fleet, commit); err != nil {
+		return spec.Wanted{}, err
+	}
+	want, _ := fleet.For(r.Host)
+	return want, nil
+}
+
+// hold puts the last good declaration in the place of services with errors.
+// good is the commit that becomes the environment's last good one, or "".
+func (r *resolver) hold(ctx context.Context, want spec.Wanted, m reconcile.Memory, good string) resolved {
+	out := resolved{want: want}
+	for name := range want.Held {
+		at := m.Good[name]
+		if at == "" {
+			if at = m.Good[""]; at == "" {
+				continue // never good: nothing to stay at
+			}
+			out.keep = append(out.keep, reconcile.Record{Kind: reconcile.Good, Service: name, Commit: at})
+		}
+		before, err := r.forHost(ctx, at)
+		if err != nil {
+			out.err = errors.Join(out.err, fmt.Errorf("%s: its last good declaration could not be read: %w", name, err))
+			continue
+		}
+		if i := slices.IndexFunc(before.Services, func(s spec.Service) bool { return s.Name == name }); i >= 0 {
+			out.want.Services = append(out.want.Services, before.Services[i])
+		}
+	}
+	slices.SortFunc(out.want.Services, func(a, b spec.Service) int { return strings.Compare(a.Name, b.Name) })
+	for name, commit := range m.Good {
+		if name != "" && commit != "" && want.Held[name] == nil {
+			out.keep = append(out.keep, reconcile.Record{Kind: reconcile.Good, Service: name})
+		}
+	}
+	if good != "" && m.Good[""] != good {
+		out.keep = append(out.keep, reconcile.Record{Kind: reconcile.Good, Commit: good})
+	}
+	return out
+}
+
+// faults are what holds this host's whole environment at a commit.
+func (r *resolver) faults(fleet *spec.Fleet, commit string) error {
+	env := r.Host.Environment
+	if diags := fleet.Faults(env); diags.HasErrors() {
+		return &SpecError{Commit: commit, Diags: diags}
+	}
+	if !slices.Contains(fleet.Environments(), env) {
+		return fmt.Errorf("commit %s has no folder %s/; an environment with no service still needs one, or this host's hostagent.hcl names the wrong environment", spec.Short(commit), env)
+	}
+	return nil
+}
+
+// SpecError is a declaration that is not taken up.
+type SpecError struct {
+	Commit string
+	Diags  hcl.Diagnostics
+}
+
+// Error names each fault with its line.
+func (e *SpecError) Error() string {
+	var lines []string
+	for _, d := range e.Diags {
+		if d.Severity != hcl.DiagError {
+			continue
+		}
+		where := ""
+		if d.Subject != nil {
+			where = spec.Origin{Commit: e.Commit, Range: *d.Subject}.String() + ": "
+		}
+		lines = append(lines, where+d.Summary+". "+d.Detail)
+	}
+	return strings.Join(lines, "\n")
+}
