@@ -1,0 +1,46 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+// fileError is diagnostics together with the file that they are about.
+type fileError struct {
+	diags hcl.Diagnostics
+	files map[string]*hcl.File
+}
+
+func (e *fileError) Error() string { return e.diags.Error() }
+func (e *fileError) Unwrap() error { return e.diags }
+
+// inFile gives an error about a file's content the content, so that report can
+// show the line.
+func inFile(err error, path string, content []byte) error {
+	var diags hcl.Diagnostics
+	if !errors.As(err, &diags) {
+		return err
+	}
+	return &fileError{diags, map[string]*hcl.File{path: {Bytes: content}}}
+}
+
+// report prints an error: diagnostics with their source lines, anything else
+// as a sentence.
+func report(s streams, err error) {
+	var fe *fileError
+	if errors.As(err, &fe) {
+		printDiagnostics(s, fe.diags, fe.files)
+		return
+	}
+	s.note("drydock: %s", strings.ReplaceAll(err.Error(), "\n", "\n  "))
+}
+
+func printDiagnostics(s streams, diags hcl.Diagnostics, files map[string]*hcl.File) {
+	w := hcl.NewDiagnosticTextWriter(s.Err, files, 100, colour(s.Err))
+	if err := w.WriteDiagnostics(diags); err != nil {
+		fmt.Fprintln(s.Err, diags.Error())
+	}
+}

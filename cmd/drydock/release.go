@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+
+	"drydock/spec"
+	"github.com/agext/levenshtein"
+)
+
+// declared is a service's release block as one state of the repository has it.
+type declared struct {
+	service, environment string
+	path                 string
+	content              []byte
+	release              spec.Change
+}
+
+// find reads a service's release from a tree.
+func find(t tree, environment, service string) (declared, error) {
+	fsys := t.files()
+	if err := checkEnvironment(fsys, environment); err != nil {
+		return declared{}, err
+	}
+	path, known, err := spec.Locate(fsys, environment, service)
+	if err != nil {
+		return declared{}, err
+	}
+	if path == "" {
+		return declared{}, fmt.Errorf("%s has no service %q%s", environment, service, suggest(service, known, "its services are"))
+	}
+	content, err := fs.ReadFile(fsys, path)
+	if err != nil {
+		return declared{}, err
+	}
+	release, _, err := spec.ReleaseIn(content, path, service)
+	if err != nil {
+		return declared{}, inFile(err, path, content)
+	}
+	return declared{service, environment, path, content, release}, nil
+}
+
+// environments are the top-level folders that may hold services.
+func environments(fsys fs.FS) []string {
+	entries, _ := fs.ReadDir(fsys, ".")
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() && e.Name() != "approvals" && !strings.HasPrefix(e.Name(), ".") {
+			names = append(names, e.Name())
+		}
+	}
+	return names
+}
+
+func checkEnvironment(fsys fs.FS, environment string) error {
+	known := environments(fsys)
+	if slices.Contains(known, environment) {
+		return nil
+	}
+	return fmt.Errorf("the repository has no environment %q%s", environment, suggest(environment, known, "its environments are"))
+}
+
+// suggest ends an error about an unknown word with the nearest known one, or
+// with all of them where none is near and they are few.
+func suggest(word string, known []string, intro string) string {
+	best, distance := "", 3
+	for _, k := range known {
+		if d := levenshtein.Distance(word, k, nil); d < distance && d < len(word) {
+			best, distance = k, d
+		}
+	}
+	switch {
+	case best != "":
+		return fmt.Sprintf("; did you mean %q?", best)
+	case len(known) == 0:
+		return ", and nothing else of the kind"
+	case len(known) <= 12:
+		return "; " + intro + " " + strings.Join(known, ", ")
+	}
+	return fmt.Sprintf("; there are %d others", len(known))
+}
+
+// digestWords is a release's digest as trailers and people have it: the digest,
+// each platform's, or "-".
+func digestWords(c spec.Change) string {
+	if len(c.Digests) > 0 {
+		var words []string
+		for _, p := range slices.Sorted(maps.Keys(c.Digests)) {
+			words = append(words, p+"="+c.Digests[p])
+		}
+		return strings.Join(words, " ")
+	}
+	if c.Digest == "" {
+		return "-"
+	}
+	return c.Digest
+}
+
+// releaseMessage is the commit message of everything that moves a release.
+func releaseMessage(subject, body string, d declared, to spec.Change, changes []change) string {
+	var b strings.Builder
+	b.WriteString(subject + "\n\n")
+	if body != "" {
+		b.WriteString(body + "\n\n")
+	}
+	fmt.Fprintf(&b, "Drydock-Release: %s/%s %s %s %s\n", d.environment, d.service, d.release.Version, to.Version, digestWords(to))
+	for _, c := range changes {
+		b.WriteString("Drydock-Change: " + c.trailer(d.service) + "\n")
+	}
+	return b.String()
+}
+
+// moved is what bump, rollback and retry print.
+type moved struct {
+	Service     string            `json:"service"`
+	Environment string            `json:"environment"`
+	From        string            `json:"from"`
+	To          string            `json:"to"`
+	Digest      string            `json:"digest"`
+	Digests     map[string]string `json:"digests,omitempty"`
+	Attempt     int               `json:"attempt,omitempty"`
+	Changes     int               `json:"changes,omitempty"`
+	Commit      string            `json:"commit"`
+	Pushed      bool              `json:"pushed"`
+	Changed     bool              `json:"changed"`
+}
+
+// decide says what a service's release should become, from what it is.
+type decide func(ctx context.Context, t tree, now declared) (to spec.Change, message string, err error)
+
+// moveRelease is the one way in which a release block is changed: find it in
+// the newest state, decide, splice, commit, print.
+func moveRelease(ctx context.Context, s streams, c *clone, environment, service, output string, next decide) error {
+	var m moved
+	var path string
+	out, err := c.commit(ctx, func(ctx context.Context, t tree) (proposal, error) {
+		now, err := find(t, environment, service)
+		if err != nil {
+			return proposal{}, err
+		}
+		to, message, err := next(ctx, t, now)
+		if err != nil {
+			return proposal{}, err
+		}
+		path = now.path
+		m = moved{Service: service, Environment: environment, From: now.release.Version, To: to.Version, Digest: to.Digest, Digests: to.Digests,
+			Changes: strings.Count(message, "\nDrydock-Change: ")}
+		if to.Attempt > 1 {
+			m.Attempt = to.Attempt
+		}
+		if to.Equal(now.release) {
+			return proposal{path: path}, nil
+		}
+		content, err := spec.Bump(now.content, path, service, to)
+		if err != nil {
+			return proposal{}, inFile(err, path, now.content)
+		}
+		return proposal{path: path, content: content, message: message}, nil
+	})
+	if err != nil {
+		return err
+	}
+	m.Commit, m.Pushed, m.Changed = out.commit, out.pushed, out.changed
+	if output == "json" {
+		return s.json(m)
+	}
+	say(s, c, m, path, out)
+	return nil
+}
+
+func say(s streams, c *clone, m moved, path string, out outcome) {
+	if !m.Changed {
+		fmt.Fprintf(s.Out, "%s is at %s in %s already: no commit was needed\n", m.Service, m.To, m.Environment)
+		return
+	}
+	what := m.From + " -> " + m.To
+	if m.From == m.To {
+		what = m.To
+	}
+	if m.Attempt > 1 {
+		what += fmt.Sprintf(" attempt %d", m.Attempt)
+	}
+	fmt.Fprintf(s.Out, "%s  %s %s (%s)  %s\n", spec.Short(m.Commit), m.Service, what, m.Environment, path)
+	whereTo(s, c, out)
+}
+
+// whereTo tells a person where the commit is now, and what is left to do.
+func whereTo(s streams, c *clone, out outcome) {
+	switch {
+	case out.behind:
+		s.note("pushed to %s; this clone could not follow it (git pull when you are ready)", strings.TrimPrefix(c.target, "refs/heads/"))
+	case out.pushed:
+		s.note("pushed to %s of %s", strings.TrimPrefix(c.target, "refs/heads/"), c.remote)
+	default:
+		s.note("committed on %s; it deploys once it is pushed (git push)", c.branch)
+	}
+}
+
+// errNoHistory asks for the commits that a shallow clone has not.
+var errNoHistory = errors.New("this is a shallow clone, which has no history to find it in: git fetch --unshallow first")
