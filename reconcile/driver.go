@@ -167,6 +167,10 @@ type Env struct {
 	// directory, absolute and made when first needed.
 	StateDir string
 
+	// Private is the agent's state directory itself, which no artifact is ever
+	// read from; "" where none is known.
+	Private string
+
 	// Credential reads a credential's content when a step runs. Its error is a
 	// host's fault, names the credential, and never shows its content.
 	Credential func(name string) (string, error)

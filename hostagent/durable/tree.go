@@ -36,7 +36,7 @@ func SyncTree(root string) error {
 		return err
 	}
 	if len(files) > fewFiles {
-		return syncFilesystem(root)
+		return SyncFilesystem(root)
 	}
 	for _, path := range append(files, dirs...) {
 		if err := SyncDir(path); err != nil { // fsync of a file is the same call
@@ -46,16 +46,17 @@ func SyncTree(root string) error {
 	return nil
 }
 
-// syncFilesystem reports write errors since it opened root (Linux 5.8); an
-// earlier kernel would report none, but still has written all it could.
-func syncFilesystem(root string) error {
-	f, err := os.Open(root)
+// SyncFilesystem makes durable all that was written to the filesystem that
+// path, a directory, stands on. It reports write errors since it opened path
+// (Linux 5.8); an earlier kernel reports none, but has written all it could.
+func SyncFilesystem(path string) error {
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	if err := unix.Syncfs(int(f.Fd())); err != nil {
-		return &fs.PathError{Op: "syncfs", Path: root, Err: err}
+		return &fs.PathError{Op: "syncfs", Path: path, Err: err}
 	}
 	// The tree's own directory once more by fsync: it costs nothing now, and
 	// reports what a filesystem that was shut down or went read-only has lost.
