@@ -66,6 +66,11 @@ type Condition struct {
 	// Foreign is the target of a `current` link that no plan of ours made
 	// (install), or the version now installed (install "command").
 	Foreign string
+
+	// Current is where a `current` link points that leads to another release
+	// of ours than the one asked about; a host whose journal was lost finds
+	// again by it what runs.
+	Current string
 }
 
 // Is is what an Observer found, in the one word that fits its phase.

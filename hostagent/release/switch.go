@@ -173,7 +173,7 @@ func (s *Store) Observe(ctx context.Context, p Place, adopt string) (reconcile.C
 	case !ours || name != p.Dir && !s.known(p, name):
 		return reconcile.Condition{Is: reconcile.Altered, Detail: "current points to " + target, Foreign: target}, nil
 	case name != p.Dir:
-		return altered("current points to %s", target)
+		return reconcile.Condition{Is: reconcile.Altered, Detail: "current points to " + target, Current: target}, nil
 	}
 	m, err := s.load(p.Path, p.Dir)
 	if err == nil && m == nil {

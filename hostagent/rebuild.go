@@ -1,0 +1,55 @@
+package hostagent
+
+import (
+	"context"
+
+	"drydock/reconcile"
+	"drydock/spec"
+)
+
+// Rebuild finds again, on disk and in git, what a journal that had to be begun
+// anew no longer says: the accepted commit, and which of the wanted releases
+// run here. A release that is in place, whole, and is the one that the last
+// accepted commit asks for, is adopted; another release is taken for one that
+// somebody else made: the next plan takes it over, and a revert goes back to it. What cannot be found again is which migrations ran; their own
+// checks answer that.
+func (a *Agent) Rebuild(ctx context.Context) error {
+	commit, err := a.Source.Accepted(ctx)
+	if err != nil || commit == "" {
+		return err
+	}
+	if _, err := a.Journal.Append(ctx, reconcile.Record{Kind: reconcile.Accepted, Commit: commit}); err != nil {
+		return err
+	}
+	r := a.resolver.local(ctx)
+	for _, svc := range r.want.Services {
+		if svc.Install == nil {
+			continue
+		}
+		s := reconcile.Step{Service: svc.Name, Phase: reconcile.Install, Block: *svc.Install, Target: svc, Host: a.Host.Name}
+		d, err := a.Drivers.Driver(s)
+		if err != nil {
+			continue
+		}
+		o, ok := d.(reconcile.Observer)
+		if !ok {
+			continue
+		}
+		c, err := o.Observe(ctx, s)
+		if err != nil {
+			return err
+		}
+		p := &reconcile.OpenPlan{Target: svc}
+		switch {
+		case c.Is == reconcile.Present:
+		case c.Current != "":
+			p = &reconcile.OpenPlan{Target: spec.Service{Name: svc.Name, Environment: svc.Environment}, Foreign: c.Current}
+		default:
+			continue // nothing runs, or what somebody else made: the next plan finds that by itself
+		}
+		if _, err := a.Journal.Append(ctx, reconcile.Record{Kind: reconcile.Adopted, Service: svc.Name, Plan: p}); err != nil {
+			return err
+		}
+	}
+	return r.err
+}
