@@ -213,6 +213,9 @@ func (d *decoder) convert(a *attribute, n *attrNode, ev *evaluator) any {
 	if diags.HasErrors() || v.IsNull() {
 		return nil
 	}
+	if _, ok := n.expr.(*jsonString); ok && v.Type() == cty.String && v.IsKnown() {
+		v = fromTemplate(a.kind, v)
+	}
 	d.account(v, n.expr.Range())
 	at := n.expr.Range()
 	switch a.kind {
@@ -243,6 +246,20 @@ func (d *decoder) convert(a *attribute, n *attrNode, ev *evaluator) any {
 		return d.labels(a, v, at)
 	}
 	return nil
+}
+
+// fromTemplate reads a number or a truth value out of a string of the JSON
+// form, where names can stand in strings only.
+func fromTemplate(k kind, v cty.Value) cty.Value {
+	switch s := v.AsString(); {
+	case k == kindBool && (s == "true" || s == "false"):
+		return cty.BoolVal(s == "true")
+	case k == kindInt:
+		if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+			return cty.NumberIntVal(n)
+		}
+	}
+	return v
 }
 
 // account holds a service's values to their limit.

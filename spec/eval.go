@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
 )
 
 // What a value may hold.
@@ -156,7 +157,13 @@ func (e *evaluator) node(x hcl.Expression) (cty.Value, hcl.Diagnostics) {
 	case *hclsyntax.ParenthesesExpr:
 		return e.eval(x.Expression)
 	case *hclsyntax.TemplateWrapExpr:
-		return e.eval(x.Wrapped)
+		v, ds := e.eval(x.Wrapped)
+		if !ds.HasErrors() && v.Type().IsPrimitiveType() {
+			// "${local.port}" is in quotes, so a string is meant; HCL would
+			// hand the number through.
+			v, _ = convert.Convert(v, cty.String)
+		}
+		return v, ds
 	case *hclsyntax.TemplateExpr:
 		return e.template(x)
 	case *hclsyntax.ScopeTraversalExpr:

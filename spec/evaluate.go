@@ -67,7 +67,7 @@ func (sc *scope) service(h *header, host *Host) (Declared, hcl.Diagnostics) {
 	se.out.Name, se.out.Environment = h.name, sc.env.name
 	se.out.Origin = Origin{sc.fleet.commit, h.at}
 	se.out.File = h.file.name
-	for _, other := range sc.services[h.name] {
+	for _, other := range sc.named(h.name) {
 		if other != h {
 			se.d.diags = append(se.d.diags, twice("service", h.name, h.at, other.at))
 			break

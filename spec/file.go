@@ -8,15 +8,16 @@ import (
 // block. The syntax tree is dropped, and made again for the few services that
 // matter to a host; kept trees of 10,000 files are several hundred megabytes.
 type file struct {
-	name  string // relative to the root, with slashes
-	hash  string
-	src   []byte
-	env   string          // "" at the root
-	diags hcl.Diagnostics // why the file cannot be used, or warnings
-	items []item
-	min   string // min_version
-	minAt hcl.Range
-	used  bool // seen by the Load at hand
+	name     string // relative to the root, with slashes
+	hash     string
+	src      []byte
+	env      string          // "" at the root
+	diags    hcl.Diagnostics // why the file cannot be used, or warnings
+	items    []item
+	services int
+	min      string // min_version
+	minAt    hcl.Range
+	used     bool // seen by the Load at hand
 }
 
 // item is one top-level block.
@@ -36,14 +37,13 @@ type header struct {
 	body hcl.Range
 	item int
 
-	// What selects the service. Literals are decoded at once; an expression is
-	// kept until the names that it uses are known.
+	// What selects the service. Literals are decoded at once and the node is
+	// dropped; an expression is kept until the names that it uses are known.
 	hosts, profile, depends *attrNode
-	literal                 bool
-	selector                Selector
+	selector                Selector // nil: not written, or still an expression
 	profileName             string
 	dependsOn               []string
-	bad                     bool
+	writesDepends           bool // depends_on stands in the service itself
 }
 
 // readFile guards and parses one file, and keeps its headers.
@@ -110,6 +110,7 @@ func (f *file) topBlock(d *decoder, i int, n *blockNode) {
 	}
 	if n.typ == "service" {
 		it.head = newHeader(f, i, n)
+		f.services++
 	}
 	f.items = append(f.items, it)
 }
@@ -139,49 +140,40 @@ func (d *decoder) checkLabels(s *schema, n *blockNode) bool {
 }
 
 func newHeader(f *file, i int, n *blockNode) *header {
-	h := &header{name: n.labels[0].name, file: f, at: n.def, body: n.body.rng, item: i, literal: true}
-	pick := func(name string) *attrNode {
+	h := &header{name: n.labels[0].name, file: f, at: n.def, item: i}
+	d := &decoder{full: newEvaluator(nil), alike: newEvaluator(nil)}
+	literal := func(name string) (any, *attrNode) {
 		a := n.body.attr(name)
 		if a == nil {
-			return nil
+			return nil, nil
 		}
 		c := *a
 		if len(refs(a.expr)) > 0 || callsFunction(a.expr) {
-			h.literal = false
+			return nil, &c
 		}
-		return &c
-	}
-	h.hosts, h.profile, h.depends = pick("hosts"), pick("profile"), pick("depends_on")
-	if h.profile != nil && (h.hosts == nil || h.depends == nil) {
-		h.literal = false // the profile may bring them
-	}
-	if h.literal {
-		d := &decoder{full: newEvaluator(nil), alike: newEvaluator(nil)}
-		h.decide(d)
-		if d.diags.HasErrors() {
-			h.literal = false // said again, where the service is evaluated
-		} else {
-			h.hosts, h.profile, h.depends = nil, nil, nil
+		d.diags = nil
+		v := decideOne(d, name, a)
+		if v == nil {
+			return nil, &c // null, or wrong: said where the service is evaluated
 		}
+		return v, nil
 	}
+	var hosts, profile, depends any
+	hosts, h.hosts = literal("hosts")
+	profile, h.profile = literal("profile")
+	depends, h.depends = literal("depends_on")
+	if m, ok := hosts.(map[string]any); ok {
+		h.selector = selectorOf(m)
+	}
+	h.profileName, _ = profile.(string)
+	h.dependsOn, h.writesDepends = stringsOf(depends), depends != nil
 	return h
 }
 
-// decide evaluates what selects a service.
-func (h *header) decide(d *decoder) {
-	s := language().block("service")
-	get := func(name string, n *attrNode) any {
-		if n == nil {
-			return nil
-		}
-		v, _ := d.attribute(s.attr(name), n)
-		return v
-	}
-	h.profileName, _ = get("profile", h.profile).(string)
-	if v, ok := get("hosts", h.hosts).(map[string]any); ok {
-		h.selector = selectorOf(v)
-	}
-	h.dependsOn = stringsOf(get("depends_on", h.depends))
+// decideOne evaluates one of the attributes that select a service.
+func decideOne(d *decoder, name string, n *attrNode) any {
+	v, _ := d.attribute(language().block("service").attr(name), n)
+	return v
 }
 
 func stringsOf(v any) []string {

@@ -92,21 +92,26 @@ type verdict struct {
 // depends on it, however far. The diagnostics are all of these, the faults of
 // the environment, and warnings.
 func (f *Fleet) For(h Host) (Wanted, hcl.Diagnostics) {
-	w := Wanted{Commit: f.commit, Host: h, Held: map[string]hcl.Diagnostics{}, Names: map[string]bool{}}
+	w := Wanted{Commit: f.commit, Host: h, Held: map[string]hcl.Diagnostics{}}
 	diags := f.Faults(h.Environment)
 	e := f.envs[h.Environment]
 	if e == nil {
 		return w, diags
 	}
 	sc := f.scopeOf(e)
+	w.Names = make(map[string]bool, len(sc.names))
 	diags = append(diags, sc.warnings...)
 	v := &hostView{sc: sc, host: &h, memo: map[string]*verdict{}}
 	var here []string
 	for _, name := range sc.names {
 		w.Names[name] = true
-		if sc.meant(name, h.Labels) {
-			here = append(here, name)
+	}
+	for i := 0; i < len(sc.services); {
+		same := sc.run(i)
+		if sc.meant(same, h.Labels) {
+			here = append(here, same[0].name)
 		}
+		i += len(same)
 	}
 	for _, name := range here {
 		v.follow(name, true)
@@ -137,8 +142,8 @@ func (f *Fleet) For(h Host) (Wanted, hcl.Diagnostics) {
 
 // meant reports whether a service is for a host with these labels, or might be:
 // one whose hosts cannot be evaluated is.
-func (sc *scope) meant(name string, labels map[string]string) bool {
-	for _, h := range sc.services[name] {
+func (sc *scope) meant(same []*header, labels map[string]string) bool {
+	for _, h := range same {
 		sel, ok := sc.selector(h)
 		if !ok || sel.Matches(labels) {
 			return true
@@ -149,32 +154,45 @@ func (sc *scope) meant(name string, labels map[string]string) bool {
 
 // selector is what a service's hosts attribute comes to; false if it has an error.
 func (sc *scope) selector(h *header) (Selector, bool) {
-	if h.literal {
-		return h.selector, h.selector != nil
+	if h.selector != nil {
+		return h.selector, true
 	}
-	c := *h
-	d := sc.serviceDecoder(h.name)
-	c.decide(d)
-	if d.diags.HasErrors() {
+	v, ok := sc.decide(h, "hosts", h.hosts).(map[string]any)
+	if !ok {
 		return nil, false
 	}
-	if c.selector == nil && c.profileName != "" {
-		p := sc.profiles[c.profileName]
-		if len(p) == 0 {
-			return nil, false
+	return selectorOf(v), true
+}
+
+// decide evaluates one attribute that selects a service: its own, or else its
+// profile's; nil if neither has it, or it has an error.
+func (sc *scope) decide(h *header, name string, own *attrNode) any {
+	d := sc.serviceDecoder(h.name)
+	if own != nil {
+		if v := decideOne(d, name, own); v != nil || d.diags.HasErrors() {
+			return v
 		}
-		n := sc.tree(p[0].file).blocks[p[0].item].body.attr("hosts")
-		if n == nil {
-			return nil, false
-		}
-		v, _ := d.attribute(language().block("profile").attr("hosts"), n)
-		m, ok := v.(map[string]any)
-		if !ok {
-			return nil, false
-		}
-		return selectorOf(m), true
 	}
-	return c.selector, c.selector != nil
+	profile := sc.profileOf(h)
+	if profile == nil {
+		return nil
+	}
+	if n := sc.tree(profile.file).blocks[profile.item].body.attr(name); n != nil {
+		return decideOne(d, name, n)
+	}
+	return nil
+}
+
+// profileOf is the profile that a service names, or nil.
+func (sc *scope) profileOf(h *header) *profileRef {
+	name := h.profileName
+	if h.profile != nil {
+		name, _ = decideOne(sc.serviceDecoder(h.name), "profile", h.profile).(string)
+	}
+	if refs := sc.profiles[name]; len(refs) > 0 {
+		return &refs[0]
+	}
+	return nil
 }
 
 // follow evaluates a service and then what it depends on.
@@ -188,7 +206,7 @@ func (v *hostView) follow(name string, here bool) *verdict {
 	if !here {
 		host = nil
 	}
-	hs := v.sc.services[name]
+	hs := v.sc.named(name)
 	h := hs[0]
 	for _, other := range hs[1:] { // a duplicate: each is an error of both
 		_, diags := v.sc.service(other, host)
@@ -198,13 +216,13 @@ func (v *hostView) follow(name string, here bool) *verdict {
 	r.declared = d
 	r.held = append(r.held, diags...)
 	for _, dep := range d.DependsOn {
-		if len(v.sc.services[dep]) == 0 {
+		if len(v.sc.named(dep)) == 0 {
 			r.held = append(r.held, problem(h.at, "Unknown service", "service %q depends on %q, which is no service of %s.%s",
 				name, dep, v.sc.env.name, didYouMean(dep, v.sc.names)))
 			continue
 		}
 		if v.memo[dep] == nil {
-			v.follow(dep, v.sc.meant(dep, v.host.Labels))
+			v.follow(dep, v.sc.meant(v.sc.named(dep), v.host.Labels))
 		}
 	}
 	return r
@@ -261,25 +279,15 @@ func (sc *scope) reaches(from, to string) bool {
 	return walk(from)
 }
 
-// dependsOn is what a service's header says; a profile's is looked up.
+// dependsOn is what a service depends on, its profile's depends_on included.
 func (sc *scope) dependsOn(name string) []string {
 	var out []string
-	for _, h := range sc.services[name] {
-		if h.literal {
+	for _, h := range sc.named(name) {
+		if h.writesDepends {
 			out = append(out, h.dependsOn...)
-			continue
+		} else {
+			out = append(out, stringsOf(sc.decide(h, "depends_on", h.depends))...)
 		}
-		c := *h
-		d := sc.serviceDecoder(h.name)
-		c.decide(d)
-		if c.depends == nil && c.profileName != "" && len(sc.profiles[c.profileName]) > 0 {
-			p := sc.profiles[c.profileName][0]
-			if n := sc.tree(p.file).blocks[p.item].body.attr("depends_on"); n != nil {
-				val, _ := d.attribute(language().block("profile").attr("depends_on"), n)
-				c.dependsOn = stringsOf(val)
-			}
-		}
-		out = append(out, c.dependsOn...)
 	}
 	return out
 }
@@ -333,7 +341,7 @@ func (f *Fleet) Services(environment string) ([]Declared, hcl.Diagnostics) {
 	var out []Declared
 	var diags hcl.Diagnostics
 	for _, name := range sc.names {
-		for _, h := range sc.services[name] {
+		for _, h := range sc.named(name) {
 			d, ds := sc.service(h, nil)
 			diags = append(diags, ds...)
 			if !ds.HasErrors() {
@@ -387,7 +395,7 @@ func (sc *scope) validate() hcl.Diagnostics {
 	byPath := map[string][]placed{}
 	declared := map[string]placed{}
 	for _, name := range sc.names {
-		for _, h := range sc.services[name] {
+		for _, h := range sc.named(name) {
 			d, ds := sc.service(h, nil)
 			diags = append(diags, ds...)
 			if ds.HasErrors() {
@@ -395,7 +403,7 @@ func (sc *scope) validate() hcl.Diagnostics {
 			}
 			declared[name] = placed{name: name, hosts: d.Hosts, at: d.Origin.Range}
 			for _, dep := range d.DependsOn {
-				if len(sc.services[dep]) == 0 {
+				if len(sc.named(dep)) == 0 {
 					diags = append(diags, problem(h.at, "Unknown service", "service %q depends on %q, which is no service of %s.%s",
 						name, dep, sc.env.name, didYouMean(dep, sc.names)))
 				}
@@ -445,9 +453,9 @@ func (sc *scope) circles() hcl.Diagnostics {
 		state[n] = 1
 		for _, dep := range sc.dependsOn(n) {
 			switch {
-			case len(sc.services[dep]) == 0:
+			case len(sc.named(dep)) == 0:
 			case state[dep] == 1:
-				diags = append(diags, problem(sc.services[n][0].at, "Dependencies in a circle",
+				diags = append(diags, problem(sc.named(n)[0].at, "Dependencies in a circle",
 					"service %q depends on %q, which depends on %q again. Break the circle.", n, dep, n))
 			case state[dep] == 0:
 				walk(dep)
@@ -467,13 +475,12 @@ func (sc *scope) circles() hcl.Diagnostics {
 func (sc *scope) unusedProfiles() hcl.Diagnostics {
 	used := map[string]bool{}
 	for _, name := range sc.names {
-		for _, h := range sc.services[name] {
-			if h.profile != nil {
-				c := *h
-				c.decide(sc.serviceDecoder(name))
-				used[c.profileName] = true
-			}
+		for _, h := range sc.named(name) {
 			used[h.profileName] = true
+			if h.profile != nil {
+				name, _ := decideOne(sc.serviceDecoder(h.name), "profile", h.profile).(string)
+				used[name] = true
+			}
 		}
 	}
 	var diags hcl.Diagnostics

@@ -3,6 +3,7 @@ package spec
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/zclconf/go-cty/cty"
@@ -13,7 +14,9 @@ import (
 // functions are all there are, but credential, which is not a value and so is
 // read where an attribute takes one. Each result's size is known, and checked,
 // before it is built.
-func functions() map[string]function.Function {
+var functions = sync.OnceValue(buildFunctions)
+
+func buildFunctions() map[string]function.Function {
 	return map[string]function.Function{
 		"upper":      onString(strings.ToUpper),
 		"lower":      onString(strings.ToLower),

@@ -25,8 +25,11 @@ const (
 // is ready to use. It is for one goroutine at a time; the fleets that it
 // returns are too.
 type Loader struct {
-	files map[string]*file // by name and hash
+	files map[fileKey]*file
 }
+
+// fileKey is what a file is remembered by. The name is in it, because ranges are.
+type fileKey struct{ name, hash string }
 
 // NewLoader is a loader that remembers nothing yet.
 func NewLoader() *Loader { return &Loader{} }
@@ -44,9 +47,9 @@ func Load(commit string, fsys fs.FS) (*Fleet, hcl.Diagnostics) {
 // string, a file whose hash is known is not read again.
 func (l *Loader) Load(commit string, fsys fs.FS) (*Fleet, hcl.Diagnostics) {
 	if l.files == nil {
-		l.files = map[string]*file{}
+		l.files = map[fileKey]*file{}
 	}
-	f := &Fleet{commit: commit, envs: map[string]*environment{}, byName: map[string]*file{}}
+	f := &Fleet{commit: commit, envs: map[string]*environment{}}
 	w := walker{loader: l, fleet: f, fsys: fsys}
 	w.root()
 	for key, file := range l.files {
@@ -180,7 +183,7 @@ func (w *walker) file(env, name string, e fs.DirEntry) *file {
 		return nil
 	}
 	hash := blobHash(e)
-	f := w.loader.files[name+"\x00"+hash]
+	f := w.loader.files[fileKey{name, hash}]
 	if hash == "" || f == nil {
 		src, err := readAll(w.fsys, name)
 		if err != nil {
@@ -189,7 +192,7 @@ func (w *walker) file(env, name string, e fs.DirEntry) *file {
 		if hash == "" {
 			sum := sha256.Sum256(src)
 			hash = hex.EncodeToString(sum[:])
-			f = w.loader.files[name+"\x00"+hash]
+			f = w.loader.files[fileKey{name, hash}]
 		}
 		if f == nil {
 			if w.bytes+len(src) > maxRepoBytes {
@@ -197,7 +200,7 @@ func (w *walker) file(env, name string, e fs.DirEntry) *file {
 				return nil
 			}
 			f = readFile(name, env, hash, src)
-			w.loader.files[name+"\x00"+hash] = f
+			w.loader.files[fileKey{name, hash}] = f
 		}
 	}
 	f.used = true
@@ -206,13 +209,7 @@ func (w *walker) file(env, name string, e fs.DirEntry) *file {
 		w.limit(name, "Repository too large", "The files of the language may have %d bytes together.", maxRepoBytes)
 		return nil
 	}
-	w.fleet.byName[name] = f
-	for i := range f.items {
-		if f.items[i].head != nil {
-			w.services++
-		}
-	}
-	if w.services > maxServices {
+	if w.services += f.services; w.services > maxServices {
 		w.limit(name, "Too many services", "A repository may have %d services.", maxServices)
 		return nil
 	}
@@ -258,8 +255,8 @@ type Fleet struct {
 	commit string
 	root   []*file
 	envs   map[string]*environment
-	byName map[string]*file
-	broken hcl.Diagnostics // hold every environment
+	byName map[string]*file // made when first asked for
+	broken hcl.Diagnostics  // hold every environment
 }
 
 // environment is one top-level folder.
@@ -295,9 +292,24 @@ func (f *Fleet) Environments() []string {
 	return out
 }
 
+func (f *Fleet) index() map[string]*file {
+	if f.byName == nil {
+		f.byName = map[string]*file{}
+		for _, file := range f.root {
+			f.byName[file.name] = file
+		}
+		for _, e := range f.envs {
+			for _, file := range e.files {
+				f.byName[file.name] = file
+			}
+		}
+	}
+	return f.byName
+}
+
 // Source is a file's content, for a diagnostic's snippet; nil if there is none.
 func (f *Fleet) Source(name string) []byte {
-	if file := f.byName[name]; file != nil {
+	if file := f.index()[name]; file != nil {
 		return file.src
 	}
 	return nil
@@ -306,8 +318,9 @@ func (f *Fleet) Source(name string) []byte {
 // Files are all files in the form that hcl.NewDiagnosticTextWriter takes; they
 // hold bytes only.
 func (f *Fleet) Files() map[string]*hcl.File {
-	out := make(map[string]*hcl.File, len(f.byName))
-	for name, file := range f.byName {
+	all := f.index()
+	out := make(map[string]*hcl.File, len(all))
+	for name, file := range all {
 		out[name] = &hcl.File{Bytes: file.src}
 	}
 	return out

@@ -1,6 +1,8 @@
 package spec
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -12,8 +14,8 @@ type scope struct {
 	fleet    *Fleet
 	env      *environment
 	locals   cty.Value
-	names    []string // of services, sorted
-	services map[string][]*header
+	names    []string  // of services, sorted
+	services []*header // sorted by name
 	profiles map[string][]profileRef
 	faults   hcl.Diagnostics // hold the environment
 	warnings hcl.Diagnostics
@@ -53,7 +55,7 @@ func (f *Fleet) scopeOf(e *environment) *scope {
 }
 
 func newScope(f *Fleet, e *environment) *scope {
-	sc := &scope{fleet: f, env: e, services: map[string][]*header{}, profiles: map[string][]profileRef{},
+	sc := &scope{fleet: f, env: e, profiles: map[string][]profileRef{},
 		trees: map[*file]*body{}, locals: cty.EmptyObjectVal}
 	files := append(append([]*file(nil), f.root...), e.files...)
 	sc.evalLocals(files)
@@ -62,7 +64,7 @@ func newScope(f *Fleet, e *environment) *scope {
 			it := &file.items[i]
 			switch it.typ {
 			case "service":
-				sc.services[it.label] = append(sc.services[it.label], it.head)
+				sc.services = append(sc.services, it.head)
 			case "profile":
 				ref := profileRef{file, it.index, it.at}
 				if prev := sc.profiles[it.label]; len(prev) > 0 {
@@ -75,9 +77,32 @@ func newScope(f *Fleet, e *environment) *scope {
 			}
 		}
 	}
-	sc.names = sortedKeys(sc.services)
+	slices.SortStableFunc(sc.services, func(a, b *header) int { return strings.Compare(a.name, b.name) })
+	for i, h := range sc.services {
+		if i == 0 || sc.services[i-1].name != h.name {
+			sc.names = append(sc.names, h.name)
+		}
+	}
 	sc.crossCheck()
 	return sc
+}
+
+// named are the services of one name; more than one is an error of each.
+func (sc *scope) named(name string) []*header {
+	i, found := slices.BinarySearchFunc(sc.services, name, func(h *header, n string) int { return strings.Compare(h.name, n) })
+	if !found {
+		return nil
+	}
+	return sc.run(i)
+}
+
+// run is the services from i on that have the same name.
+func (sc *scope) run(i int) []*header {
+	j := i + 1
+	for j < len(sc.services) && sc.services[j].name == sc.services[i].name {
+		j++
+	}
+	return sc.services[i:j]
 }
 
 func twice(typ, name string, at, first hcl.Range) *hcl.Diagnostic {
@@ -109,7 +134,16 @@ func (sc *scope) drop() {
 	sc.treeBytes = 0
 }
 
-func (sc *scope) src(name string) []byte { return sc.fleet.Source(name) }
+// src finds a file's bytes among the trees at hand first: an index of all files
+// is rarely needed.
+func (sc *scope) src(name string) []byte {
+	for f := range sc.trees {
+		if f.name == name {
+			return f.src
+		}
+	}
+	return sc.fleet.Source(name)
+}
 
 // shared are the names that every host of the environment has alike.
 func (sc *scope) shared() map[string]cty.Value {
@@ -321,7 +355,7 @@ func (sc *scope) take(it *item, out decoded, origin Origin, d *decoder) {
 // crossCheck holds the environment's blocks to each other, as far as that needs
 // no evaluated service.
 func (sc *scope) crossCheck() {
-	known := func(name string) bool { return len(sc.services[name]) > 0 }
+	known := func(name string) bool { return len(sc.named(name)) > 0 }
 	mention := func(names []string, o Origin, what string) {
 		for _, n := range names {
 			if !known(n) {
@@ -353,7 +387,7 @@ func (sc *scope) crossCheck() {
 			sc.faults = append(sc.faults, problem(at, "Moved twice", "%q moved to %q already. Keep one of the two.", m.From, to[m.From]))
 		case known(m.From):
 			sc.faults = append(sc.faults, problem(at, "Moved and still there", "A service %q is still declared at %s:%d. Rename that one, or delete this block.",
-				m.From, sc.services[m.From][0].at.Filename, sc.services[m.From][0].at.Start.Line))
+				m.From, sc.named(m.From)[0].at.Filename, sc.named(m.From)[0].at.Start.Line))
 		}
 		to[m.From] = m.To
 		if !known(m.To) && !atRoot && !sc.isMovedFrom(m.To) && !sc.isRemoved(m.To) {
