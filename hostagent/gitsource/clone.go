@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"drydock/hostagent/durable"
 
@@ -92,17 +93,34 @@ func (c *clone) mark(why error) {
 	_ = durable.WriteFile(filepath.Join(c.dir, damagedFile), []byte(why.Error()+"\n"), 0o600)
 }
 
-// lock keeps another process from fetching into the same clone.
-func (c *clone) lock() (unlock func(), err error) {
+// lock keeps another process from fetching into the same clone, and waits for
+// one that does.
+func (c *clone) lock(ctx context.Context, patience time.Duration) (unlock func(), err error) {
 	f, err := os.OpenFile(filepath.Join(c.dir, "drydock.lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fail(ErrUnreachable, "another process is fetching into %s (%w); try again when it is done", c.dir, err)
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			break
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			f.Close()
+			return nil, fail(ErrUnreachable, "another process is fetching into %s (%w); it is tried again", c.dir, err)
+		}
 	}
-	return func() { f.Close() }, nil
+	return func() {
+		// Said outright: a child that was forked just now holds the file too.
+		_ = unix.Flock(int(f.Fd()), unix.LOCK_UN)
+		f.Close()
+	}, nil
 }
 
 // sweep removes what a fetch left that was killed. Only under the lock.

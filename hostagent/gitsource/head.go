@@ -75,7 +75,7 @@ func (s *Source) marks(accepted string) (marks []plumbing.Hash, damaged, err err
 }
 
 func (s *Source) headOf(ctx context.Context, c *clone, marks []plumbing.Hash) (Snapshot, error) {
-	unlock, err := c.lock()
+	unlock, err := c.lock(ctx, s.o.Timeout)
 	if err != nil {
 		return Snapshot{}, err
 	}
@@ -332,7 +332,11 @@ func (s *Source) fetch(ctx context.Context, c *clone, sess session, dog *watchdo
 	if err != nil {
 		return nil, err
 	}
-	return receive(ctx, c.objects, &fed{stream, dog}, s.o.MaxPack)
+	got, err := receive(ctx, c.objects, &fed{stream, dog}, s.o.MaxPack)
+	if errors.Is(err, ErrCorrupt) {
+		err = fmt.Errorf("the pack that was sent is not used: %w. Run git fsck on the server; what was accepted last stays in force", err)
+	}
+	return got, err
 }
 
 // haves are commits that a server may know of us, newest first.
