@@ -68,12 +68,16 @@ type Revision struct {
 	Version string `json:"version"`
 	Digest  string `json:"digest"`
 	Spec    string `json:"spec"`
-	Attempt int    `json:"attempt,omitempty"` // 0 and 1 are both the first
+	Attempt int    `json:"attempt,omitempty"` // from the second on; the first is 0
 }
 
 // Revision of the service.
 func (s Service) Revision() Revision {
-	return Revision{Version: s.Release.Version, Digest: s.Release.Digest, Spec: s.SpecHash, Attempt: max(s.Release.Attempt, 1)}
+	r := Revision{Version: s.Release.Version, Digest: s.Release.Digest, Spec: s.SpecHash, Attempt: s.Release.Attempt}
+	if r.Attempt == 1 {
+		r.Attempt = 0
+	}
+	return r
 }
 
 // Release is the one block that pipelines write.

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"drydock/hostagent"
+	"drydock/hostagent/archive"
+	"drydock/hostagent/binary"
+	"drydock/hostagent/command"
+	"drydock/hostagent/file"
+	"drydock/hostagent/gitsource"
+	"drydock/hostagent/journal"
+	"drydock/hostagent/process"
+	"drydock/hostagent/tcp"
+	"drydock/hostagent/web"
+	"drydock/reconcile"
+)
+
+// parts are what one agent is put together from, for as long as its
+// configuration holds.
+type parts struct {
+	config  hostagent.Config
+	journal *journal.Journal
+	source  *gitsource.Source
+	agent   *hostagent.Agent
+	log     *slog.Logger
+}
+
+// files of the state directory.
+const (
+	journalFile = "journal.db"
+	cloneDir    = "clone.git"
+	driversDir  = "drivers"
+)
+
+// assemble makes the agent. With readOnly it changes nothing, takes no lock,
+// and works beside a running agent.
+func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, watch func(reconcile.Progressed)) (*parts, error) {
+	if !readOnly {
+		if err := os.MkdirAll(cfg.State, 0o700); err != nil {
+			return nil, fmt.Errorf("the state directory: %w. Make it, or name another with `state` in %s", err, f.config)
+		}
+	}
+	credential := hostagent.ReadCredential(cfg.Credentials)
+	source, err := gitsource.Open(gitsource.Options{
+		URL: cfg.Source.URL, Mirrors: cfg.Source.Mirrors, Branch: cfg.Source.Branch, Dir: filepath.Join(cfg.State, cloneDir),
+		Token: token(cfg, credential), SSHKey: cfg.Source.SSHKey, KnownHosts: cfg.Source.KnownHosts, CA: cfg.Source.CA,
+	})
+	if err != nil {
+		return nil, err
+	}
+	boot := bootID()
+	j, err := journal.Open(journal.Options{Path: filepath.Join(cfg.State, journalFile), Boot: boot, ReadOnly: readOnly})
+	if err != nil {
+		_ = source.Close()
+		return nil, err
+	}
+	p := &parts{config: cfg, journal: j, source: source, log: log}
+	p.agent = hostagent.New(hostagent.Options{
+		Host: cfg.Host, Parallel: cfg.Parallel, Alone: cfg.Alone, URL: cfg.Source.URL,
+		Source: following{source}, Journal: j, Drivers: drivers(cfg, log, credential),
+		Log: log, Now: time.Now, Jitter: jitter, Boot: boot, Watch: watch,
+	})
+	return p, nil
+}
+
+// Close lets go of journal and clone.
+func (p *parts) Close() {
+	if err := p.journal.Close(); err != nil {
+		p.log.Error("the journal was not closed", "error", err)
+	}
+	_ = p.source.Close()
+}
+
+// drivers are all that this build has. A new one is one more line.
+func drivers(cfg hostagent.Config, log *slog.Logger, credential func(string) (string, error)) *hostagent.Registry {
+	env := func(name string) reconcile.Env {
+		return reconcile.Env{
+			StateDir:   filepath.Join(cfg.State, driversDir, name),
+			Credential: credential,
+			Output:     func(s reconcile.Step) io.Writer { return outputLog{log, s} },
+		}
+	}
+	r := &hostagent.Registry{}
+	r.Add("drain", "file", file.New(env("file")))
+	r.Add("drain", "http", web.NewDrain(env("http")))
+	r.Add("drain", "command", command.NewDrain(env("command")))
+	r.Add("install", "archive", archive.New(env("archive")))
+	r.Add("install", "binary", binary.New(env("binary")))
+	r.Add("install", "command", command.NewInstall(env("command")))
+	r.Add("migrate", "command", command.NewMigrate(env("migrate")))
+	r.Add("start", "process", process.New(env("process")))
+	r.Add("start", "command", command.NewStart(env("start")))
+	r.Add("run", "command", command.NewHook(env("run")))
+	r.AddCheck("http", web.Check{})
+	r.AddCheck("tcp", tcp.Check{})
+	r.AddCheck("command", command.Check{})
+	return r
+}
+
+// following is the git source as the agent wants it.
+type following struct{ *gitsource.Source }
+
+func (s following) Head(ctx context.Context, accepted string) (hostagent.Snapshot, error) {
+	snap, err := s.Source.Head(ctx, accepted)
+	return hostagent.Snapshot(snap), err
+}
+
+func (s following) At(ctx context.Context, commit string) (hostagent.Snapshot, error) {
+	snap, err := s.Source.At(ctx, commit)
+	return hostagent.Snapshot(snap), err
+}
+
+func (s following) Accepted(context.Context) (string, error) { return s.Source.Accepted() }
+
+func token(cfg hostagent.Config, credential func(string) (string, error)) func() (string, error) {
+	t := cfg.Source.Token
+	if t.Credential == "" && t.Value == "" {
+		return nil
+	}
+	return func() (string, error) {
+		if t.Credential == "" {
+			return t.Value, nil
+		}
+		return credential(t.Credential)
+	}
+}
+
+// outputLog sends what a command printed to the log, line by line.
+type outputLog struct {
+	log  *slog.Logger
+	step reconcile.Step
+}
+
+func (o outputLog) Write(p []byte) (int, error) {
+	for line := range strings.Lines(string(p)) {
+		o.log.Info("output", "service", o.step.Service, "step", o.step.ID, "line", strings.TrimRight(line, "\r\n"))
+	}
+	return len(p), nil
+}
+
+// jitter adds up to a tenth, so that a fleet that failed together does not try
+// again together.
+func jitter(d time.Duration) time.Duration {
+	if d <= 0 {
+		return d
+	}
+	return d + time.Duration(rand.Int64N(int64(d)/10+1))
+}
+
+// bootID is the kernel's id of this boot; a host without one counts every
+// start of the agent as the same boot.
+func bootID() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(id))
+}
+
+// loadConfig prints what is wrong with the configuration, with its source.
+func loadConfig(f *flags) (hostagent.Config, error) {
+	cfg, diags := hostagent.LoadConfig(f.config)
+	if diags.HasErrors() {
+		printDiagnostics(f.Err, f.config, diags)
+		return cfg, exit(exitError)
+	}
+	return cfg, nil
+}
+
+func printDiagnostics(w io.Writer, path string, diags hcl.Diagnostics) {
+	files := map[string]*hcl.File{}
+	if src, err := os.ReadFile(path); err == nil {
+		files[path] = &hcl.File{Bytes: src}
+	}
+	_ = hcl.NewDiagnosticTextWriter(w, files, 100, coloured(w)).WriteDiagnostics(diags)
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+// Streams are where a command reads and writes: results to Out, all else to Err.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// The exit codes. `plan --detailed-exitcode` has one of its own, 2.
+const (
+	exitOK      = 0
+	exitError   = 1
+	exitChanges = 2
+	exitWaiting = 3
+)
+
+// exit is an error that carries nothing but an exit code: all was said already.
+type exit int
+
+func (e exit) Error() string { return fmt.Sprintf("exit %d", int(e)) }
+
+// flags are the flags of every command.
+type flags struct {
+	config string
+	output string
+	Streams
+}
+
+// Main runs one command line and returns its exit code.
+func Main(ctx context.Context, args []string, s Streams) int {
+	f := &flags{Streams: s}
+	root := &cobra.Command{
+		Use:   "hostagent",
+		Short: "Converge this host on what its config repository declares",
+		Long: `hostagent follows a config repository, compares what it declares with what
+this host runs, and converges: drain, install, migrate, start, check, undrain.
+
+It needs nothing but its configuration file; see ` + "`drydock explain host`" + ` for that.`,
+		SilenceUsage: true, SilenceErrors: true,
+		PersistentPreRunE: func(*cobra.Command, []string) error { return f.valid() },
+	}
+	root.SetArgs(args)
+	root.SetIn(s.In)
+	root.SetOut(s.Out)
+	root.SetErr(s.Err)
+	root.PersistentFlags().StringVar(&f.config, "config", "/etc/drydock/hostagent.hcl", "the host's own configuration `file`")
+	root.PersistentFlags().StringVar(&f.output, "output", "text", "`text` for people, json for programs")
+	root.AddCommand(
+		runCommand(f), onceCommand(f), planCommand(f), statusCommand(f),
+		personCommand(f, "sync", "Look again now", cobra.NoArgs),
+		personCommand(f, "pause", "Begin no plan until `resume`; what has begun is finished", cobra.NoArgs),
+		personCommand(f, "resume", "Go on after `pause`", cobra.NoArgs),
+		personCommand(f, "drain", "Take a service out of rotation, and keep it out until `undrain`", cobra.ExactArgs(1)),
+		personCommand(f, "undrain", "Put a service back into rotation", cobra.ExactArgs(1)),
+		versionCommand(f),
+	)
+	err := root.ExecuteContext(ctx)
+	var code exit
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &code):
+		return int(code)
+	}
+	complain(s.Err, err)
+	return exitError
+}
+
+func (f *flags) valid() error {
+	if f.output != "text" && f.output != "json" {
+		return fmt.Errorf("--output %q: it is text or json", f.output)
+	}
+	return nil
+}

@@ -1,0 +1,201 @@
+package main
+
+// How hostagent speaks:
+//   - Results go to stdout, a table for people or JSON for programs; both are
+//     made from the same value. Everything else goes to stderr.
+//   - One line a service. What is well needs no words; what is not says what
+//     happened and what to do.
+//   - Colour only on a terminal, and never where NO_COLOR is set.
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"drydock/hostagent"
+	"drydock/reconcile"
+	"drydock/spec"
+)
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// complain prints an error, each line of it, with its place where it has one.
+func complain(w io.Writer, err error) {
+	fmt.Fprintf(w, "%s %s\n", paint(w, red, "error:"), strings.ReplaceAll(err.Error(), "\n", "\n       "))
+	var hint interface{ Hint() string }
+	if errors.As(err, &hint) {
+		fmt.Fprintf(w, "       %s\n", hint.Hint())
+	}
+}
+
+type colour string
+
+const (
+	red    colour = "31"
+	green  colour = "32"
+	yellow colour = "33"
+	dim    colour = "2"
+)
+
+func paint(w io.Writer, c colour, s string) string {
+	if !coloured(w) {
+		return s
+	}
+	return "\x1b[" + string(c) + "m" + s + "\x1b[0m"
+}
+
+func coloured(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	st, err := f.Stat()
+	return err == nil && st.Mode()&os.ModeCharDevice != 0
+}
+
+func stateColour(s reconcile.State) colour {
+	switch s {
+	case reconcile.Converged:
+		return green
+	case reconcile.Reverted, reconcile.Halted, reconcile.Drifted:
+		return red
+	case reconcile.Orphaned:
+		return dim
+	}
+	return yellow
+}
+
+// printStatus is `status` and the end of `once` for people.
+func printStatus(w io.Writer, st reconcile.HostStatus, now time.Time) {
+	head := fmt.Sprintf("%s  %s", st.Host, st.Environment)
+	if st.Commit != "" {
+		head += "  " + spec.Short(st.Commit)
+	}
+	if !st.Source.Verified {
+		head += "  " + paint(w, yellow, "unverified")
+	}
+	if st.Paused {
+		head += "  " + paint(w, yellow, "paused")
+	}
+	fmt.Fprintln(w, head)
+	if st.Source.Error != "" {
+		fmt.Fprintf(w, "%s %s\n", paint(w, red, "source:"), strings.ReplaceAll(st.Source.Error, "\n", "\n        "))
+	}
+	if len(st.Services) == 0 {
+		fmt.Fprintln(w, "no service is declared for this host")
+		return
+	}
+	fmt.Fprintln(w)
+	// The state is the last aligned column but one, and coloured after the
+	// alignment, because tabwriter counts escape codes as text.
+	var buf strings.Builder
+	tw := tabwriter.NewWriter(&buf, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "SERVICE\tRUNNING\tWANTED\tSINCE\tSTATE\t")
+	for _, s := range st.Services {
+		running, since := "-", "-"
+		if s.Running != nil {
+			running, since = s.Running.Version, age(now.Sub(s.Running.Since))
+		}
+		wanted := "-"
+		if s.Wanted != nil {
+			wanted = s.Wanted.Version
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t\n", s.Name, running, wanted, since, stateWords(s))
+	}
+	_ = tw.Flush()
+	lines := strings.Split(strings.TrimRight(buf.String(), "\n"), "\n")
+	fmt.Fprintln(w, strings.TrimRight(lines[0], " "))
+	for i, s := range st.Services {
+		line := strings.TrimRight(lines[i+1], " ")
+		words := stateWords(s)
+		fmt.Fprintln(w, strings.TrimSuffix(line, words)+paint(w, stateColour(s.State), words))
+		if s.Reason != "" {
+			where := ""
+			if s.Origin != "" && s.State != reconcile.Converged && !strings.Contains(s.Reason, s.Origin) {
+				where = paint(w, dim, " ("+s.Origin+")")
+			}
+			fmt.Fprintf(w, "  %s%s\n", strings.ReplaceAll(s.Reason, "\n", "\n  "), where)
+		}
+	}
+}
+
+func stateWords(s reconcile.ServiceStatus) string {
+	switch {
+	case s.Step != "":
+		return s.State.String() + ": " + strings.TrimPrefix(s.Step, s.Name+"/")
+	case s.Gate != "":
+		return s.State.String() + ": " + s.Gate
+	}
+	return s.State.String()
+}
+
+// age is a duration as people say it: "3m", "5h", "12d".
+func age(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", max(int(d.Seconds()), 0))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
+
+// printPlan is `plan` for people.
+func printPlan(w io.Writer, p hostagent.PlanReport) {
+	if p.Source != "" {
+		fmt.Fprintf(w, "%s %s\n", paint(w, red, "source:"), strings.ReplaceAll(p.Source, "\n", "\n        "))
+	}
+	quiet := 0
+	for _, s := range p.Services {
+		steps := stepsOf(p, s.Service)
+		if len(steps) == 0 && s.State == reconcile.Converged && s.Reason == "" {
+			quiet++
+			continue
+		}
+		fmt.Fprintf(w, "%s  %s", s.Service, paint(w, stateColour(s.State), s.State.String()))
+		if s.Reason != "" {
+			fmt.Fprintf(w, "  %s", s.Reason)
+		}
+		fmt.Fprintln(w)
+		if s.Gate != "" {
+			fmt.Fprintf(w, "  %s %s: %s\n", paint(w, yellow, "waits for"), s.Gate, s.GateReason)
+		}
+		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		for _, st := range steps {
+			fmt.Fprintf(tw, "  %s %s\t%s\t%s\n", sign(st.Action), st.ID, st.Action, st.Origin)
+		}
+		_ = tw.Flush()
+	}
+	switch {
+	case len(p.Services) == 0:
+		fmt.Fprintln(w, "No service is declared for this host.")
+	case len(p.Steps) == 0:
+		fmt.Fprintf(w, "Nothing to do: %d of %d services are as commit %s wants them.\n", quiet, len(p.Services), spec.Short(p.Commit))
+	default:
+		fmt.Fprintf(w, "\n%d steps; %d of %d services are as commit %s wants them.\n", len(p.Steps), quiet, len(p.Services), spec.Short(p.Commit))
+	}
+}
+
+func stepsOf(p hostagent.PlanReport, service string) (steps []hostagent.PlanStep) {
+	for _, s := range p.Steps {
+		if s.Service == service {
+			steps = append(steps, s)
+		}
+	}
+	return steps
+}
+
+func sign(a reconcile.Action) string {
+	return [...]string{reconcile.Create: "+", reconcile.Update: "~", reconcile.Remove: "-", reconcile.Repair: "!"}[a]
+}

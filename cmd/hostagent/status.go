@@ -1,0 +1,65 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"runtime/debug"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func statusCommand(f *flags) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Show what runs here, what is wanted, and what holds it back",
+		Long:  `status asks the running agent, or reads the state directory where none runs.`,
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(f)
+			if err != nil {
+				return err
+			}
+			st, ran, err := statusThroughAgent(cmd.Context(), cfg)
+			if !ran {
+				p, aerr := assemble(cfg, f, logger(f, false), true, nil)
+				if errors.Is(aerr, fs.ErrNotExist) {
+					return fmt.Errorf("nothing was done on this host yet: there is no journal in %s. Start `hostagent run`, or make one pass with `hostagent once`", cfg.State)
+				}
+				if aerr != nil {
+					return aerr
+				}
+				defer p.Close()
+				st, err = p.agent.Look(cmd.Context())
+			}
+			if err != nil && len(st.Services) == 0 {
+				return err
+			}
+			return f.show(st, func() { printStatus(f.Out, st, time.Now()) })
+		},
+	}
+}
+
+func versionCommand(f *flags) *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Show this build's version", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			v := buildVersion()
+			return f.show(v, func() { fmt.Fprintf(f.Out, "hostagent %s (%s)\n", v.Version, v.Go) })
+		},
+	}
+}
+
+type version struct {
+	Version string `json:"version"`
+	Go      string `json:"go"`
+}
+
+func buildVersion() version {
+	v := version{Version: "unknown"}
+	if b, ok := debug.ReadBuildInfo(); ok {
+		v.Version, v.Go = b.Main.Version, b.GoVersion
+	}
+	return v
+}
