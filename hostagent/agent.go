@@ -28,7 +28,7 @@ type Options struct {
 	Now    func() time.Time
 	Jitter func(time.Duration) time.Duration
 	Boot   string                     // the kernel's boot id
-	Watch  func(reconcile.Progressed) // sees every record as it is written; must not block; may be nil
+	Watch  func(reconcile.Progressed) // sees every record as it is written, instead of the log; must not block; may be nil
 	// Grace is how long a stopping agent lets plans that have begun come to
 	// their end before it leaves them to the next start. Default 75s.
 	Grace time.Duration
@@ -110,10 +110,11 @@ func (a *Agent) watch(p reconcile.Progressed) {
 		s.live.Step = ""
 	}
 	a.mu.Unlock()
-	a.log(r)
 	if a.Watch != nil {
 		a.Watch(p)
+		return
 	}
+	a.log(r)
 }
 
 func (a *Agent) log(r reconcile.Record) {

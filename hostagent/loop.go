@@ -227,8 +227,7 @@ func (l *loop) finish(out reconcile.Outcome) {
 		s.live.Step = ""
 	}
 	s.notBefore = out.Retry
-	waits := !out.Gate.Open() || out.Err != nil
-	s.parked = waits
+	s.parked = out.Stage == reconcile.Pending
 	if out.Changed {
 		s.rounds++
 	}

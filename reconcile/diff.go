@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"drydock/spec"
 )
@@ -93,22 +94,57 @@ func (d differ) plan(w spec.Wanted) ServicePlan {
 		return p
 	case d.want == nil:
 		return d.unwanted(w)
-	case r.Halt != nil && r.Halt.Target.Revision() == d.want.Revision():
+	case r.Halt != nil && (r.Halt.Target.Revision() == d.want.Revision() || r.quarantined(d.want.Revision()) != nil) && !d.resolvedHalt():
 		return d.halted()
 	case r.quarantined(d.want.Revision()) != nil:
-		return d.reverted()
-	case r.Running == nil || r.Running.Foreign != "":
+		return d.forget(d.reverted())
+	case r.Running == nil || r.Running.Foreign != "" || r.Halt != nil:
+		// Also after a halt: what stands on the host is what halted, whatever ran before.
 		return d.deploy(everyPhase, d.difference(everyPhase))
 	}
+	adopt := r.Running.Service.Revision() != d.want.Revision() || !sameJSON(r.Running.Service, *d.want)
 	if differs := d.differs(r.Running.Service, *d.want); differs != 0 {
-		return d.deploy(differs, d.difference(differs))
+		if p = d.deploy(differs, d.difference(differs)); len(p.Steps) > 0 {
+			return p
+		}
+		// A person holds the only places that differ.
+	}
+	if adopt && len(d.want.Holds) > 0 {
+		p = d.mend(r.Running.Service)
+		if p.State == Converged {
+			p.State, p.Reason = Waiting, d.want.Holds[0].Reason
+		}
+		return p
 	}
 	p = d.mend(*d.want)
-	if r.Running.Service.Revision() != d.want.Revision() || !sameJSON(r.Running.Service, *d.want) {
+	if adopt {
 		// Nothing on the host follows from what changed: remember it as it stands.
 		p.Records = append([]Record{{Kind: Adopted, Service: d.name, Plan: &OpenPlan{Target: *d.want}}}, p.Records...)
 	}
+	return d.forget(p)
+}
+
+// forget lets go of a plan that waited and is not wanted any more.
+func (d differ) forget(p ServicePlan) ServicePlan {
+	r := d.have
+	if r.Open != nil && r.Running != nil && p.Empty() {
+		p.Records = []Record{{Kind: Adopted, Service: d.name, Plan: &OpenPlan{Target: r.Running.Service, Foreign: r.Running.Foreign}}}
+	}
 	return p
+}
+
+// resolvedHalt reports whether a person found out that the migration whose
+// outcome halted the service was applied: then it is left out, and the rest
+// goes on.
+func (d differ) resolvedHalt() bool {
+	h := d.have.Halt
+	return h.Target.Revision() == d.want.Revision() && strings.HasPrefix(h.Step, d.want.Name+"/"+Migrate.String()+"/") && d.resolvedAs(h.Target.Release, "applied")
+}
+
+func (d differ) resolvedAs(rel spec.Release, outcome string) bool {
+	return slices.ContainsFunc(d.resolved, func(r spec.Resolved) bool {
+		return r.Service == d.name && r.Release == rel.Version && r.Outcome == outcome
+	})
 }
 
 // differs is the table of what a difference asks for (the design's section 6).
@@ -161,7 +197,10 @@ func (d differ) deploy(phases set, detail string) ServicePlan {
 	p := ServicePlan{
 		Service: d.name, State: Progressing, Reason: detail, Purpose: Deploy, Target: *d.want,
 		First:    r.Running == nil,
-		Rollback: d.want.Release.Attempt > 1 || slices.ContainsFunc(r.Past, func(o spec.Release) bool { return sameRelease(o, d.want.Release) }),
+		Rollback: d.again(),
+	}
+	if len(d.want.Holds) > 0 {
+		p.State = Waiting
 	}
 	running := r.Running
 	if c := d.installed(d.want); running == nil && c.Foreign != "" {
@@ -176,10 +215,18 @@ func (d differ) deploy(phases set, detail string) ServicePlan {
 	}
 	b := build{host: d.host, target: *d.want, running: running, purpose: Deploy, detail: p.Reason, drains: r.Drains}
 	p.Steps = d.needed(b.candidates(phases), phases)
-	p.Slot = !p.First && r.Held == nil && slices.ContainsFunc(p.Steps, func(s Step) bool {
-		return s.Phase == Drain || s.Phase == Install || s.Phase == Migrate || s.Phase == Start
-	})
+	p.Slot = !p.First && r.Held == nil && takesOut(p.Steps)
 	return p
+}
+
+// again reports whether the release ran here before, or is tried again. What
+// runs now is neither, whatever is changed around it.
+func (d differ) again() bool {
+	r, rel := d.have, d.want.Release
+	if now := r.Running; now != nil && now.Foreign == "" && sameRelease(now.Service.Release, rel) {
+		return r.Halt != nil || rel.Attempt > max(now.Service.Release.Attempt, 1)
+	}
+	return rel.Attempt > 1 || slices.ContainsFunc(r.Past, func(o spec.Release) bool { return sameRelease(o, rel) })
 }
 
 // needed leaves out what would be wrong or idle: draining what is drained
@@ -196,7 +243,7 @@ func (d differ) needed(steps []Step, phases set) []Step {
 				return true
 			}
 			_, ours := d.have.Drains[drainKey(s.Block)]
-			return ours && d.found[s.Block.ID()].Is != Present
+			return ours && d.is(s.Block).Is != Present
 		case Undrain:
 			if d.byPerson(s.Block) {
 				return true
@@ -218,9 +265,20 @@ func (d differ) migrated(s Step) bool {
 	if d.have.Migrated[migrationKey(s.Block, s.Target.Release)].Is == Done {
 		return true
 	}
-	return slices.ContainsFunc(d.resolved, func(r spec.Resolved) bool {
-		return r.Service == d.name && r.Release == s.Target.Release.Version && r.Outcome == "applied"
-	})
+	return d.resolvedAs(s.Target.Release, "applied")
+}
+
+// is is how a block stands. What was found is known by the blocks of what
+// runs: the same ID with other attributes is another thing.
+func (d differ) is(b spec.Block) Condition {
+	if r := d.have.Running; r != nil && r.Foreign == "" {
+		for _, own := range blocks(r.Service) {
+			if own.ID() == b.ID() && !own.Same(b) {
+				return Condition{}
+			}
+		}
+	}
+	return d.found[b.ID()]
 }
 
 // byPerson reports whether a person, not we, took a place out of rotation.
@@ -233,7 +291,7 @@ func (d differ) byPerson(b spec.Block) bool {
 		return false
 	}
 	boot, wasIn := d.have.Rotation[key]
-	return wasIn && d.found[b.ID()].Is == Absent && boot == d.boot
+	return wasIn && d.is(b).Is == Absent && boot == d.boot
 }
 
 // mend compares what runs with what was found, and plans a repair.
@@ -257,7 +315,7 @@ func (d differ) mend(s spec.Service) ServicePlan {
 	b := build{host: d.host, target: s, running: r.Running, purpose: Mend, drains: r.Drains}
 	if phases != 0 {
 		p.State, p.Reason, b.detail = Drifted, join(why), join(why)
-		if r.Repairs >= repairsThatHalt {
+		if r.Repairs >= repairsThatHalt && r.MendedIn == d.boot {
 			p.State = Halted
 			p.Reason = fmt.Sprintf("%s; %d repairs did not hold. Find what undoes them, then `drydock retry %s`", p.Reason, r.Repairs, d.name)
 			p.Records = []Record{{Kind: Stopped, Service: d.name, Reason: p.Reason}}
@@ -277,13 +335,14 @@ func (d differ) rotation(p ServicePlan, b build) ServicePlan {
 		if s.Block.Type == "run" {
 			continue
 		}
-		is := d.found[s.Block.ID()].Is
+		is := d.is(s.Block).Is
 		_, ours := r.Drains[drainKey(s.Block)]
 		switch {
 		case ours && is == Present:
 			s.Detail = "in rotation, although it was drained"
 			p.Steps = append(p.Steps, s)
-		case !ours && r.Held != nil && is != Absent:
+		case !ours && r.Held != nil:
+			// Also where it is out already: what is on record is put back when the person lets go.
 			s.Detail = "a person asked for it"
 			p.Steps = append(p.Steps, s)
 		}
@@ -306,7 +365,10 @@ func (d differ) rotation(p ServicePlan, b build) ServicePlan {
 		case ours:
 			s.Detail = "drained by us, with nothing left to do"
 			back = append(back, s)
-		case !wasIn || d.found[s.Block.ID()].Is != Absent:
+		case !wasIn || d.is(s.Block).Is != Absent:
+		case boot == "":
+			s.Detail = "a person put it back"
+			back = append(back, s)
 		case boot != d.boot:
 			s.Detail = "out of rotation since the host booted"
 			back = append(back, s)
@@ -349,29 +411,66 @@ func PlanRevert(name string, have Observed, host string) ServicePlan {
 		host: host, target: target, running: r.Running, purpose: Revert, foreign: r.Running.Foreign,
 		detail: fmt.Sprintf("%s -> %s", r.Open.Target.Release.Version, back), drains: r.Drains,
 	}
-	if len(r.Drains) == 0 && !phases.has(Drain) {
-		phases &^= phaseSet(Undrain)
-	}
+	// Only what the failed plan drained or was about to put back: what a person
+	// took out before it began is not among its steps.
+	failed := build{target: r.Open.Target, running: r.Running, purpose: r.Open.Purpose, drains: r.Drains}
+	touched := slices.DeleteFunc(failed.candidates(phaseSet(Drain, Undrain)), func(s Step) bool { return !slices.Contains(r.Open.Steps, s.ID) })
+	steps := slices.DeleteFunc(d.needed(b.candidates(phases), everyPhase), func(s Step) bool {
+		_, ours := r.Drains[drainKey(s.Block)]
+		return s.Block.Type == "drain" && !ours && !slices.ContainsFunc(touched, func(t Step) bool { return t.Block.Same(s.Block) })
+	})
 	return ServicePlan{
 		Service: name, State: Progressing, Reason: b.detail, Purpose: Revert, Target: target, Foreign: r.Running.Foreign,
-		Resume: true, Steps: d.needed(b.candidates(phases), everyPhase),
+		Resume: true, Slot: r.Held == nil && takesOut(steps), Steps: steps,
 	}
+}
+
+// open is the plan as it is written down.
+func (p ServicePlan) open() OpenPlan {
+	o := OpenPlan{Purpose: p.Purpose, Target: p.Target, Foreign: p.Foreign, Reason: p.Reason}
+	for _, s := range p.Steps {
+		o.Steps = append(o.Steps, s.ID)
+	}
+	return o
+}
+
+// takesOut reports whether steps take a service out of rotation, or leave it out.
+func takesOut(steps []Step) bool {
+	return slices.ContainsFunc(steps, func(s Step) bool {
+		return s.Phase == Drain || s.Phase == Install || s.Phase == Migrate || s.Phase == Start
+	})
 }
 
 // resume picks up what is left of a committed plan: the same steps, whatever
 // is wanted now.
 func (d differ) resume() ServicePlan {
 	o := d.have.Open
+	if o.Purpose == Deploy && d.have.Running != nil && d.have.quarantined(o.Target.Revision()) != nil {
+		// Killed between the verdict and its plan.
+		p := PlanRevert(d.name, Observed{Memory: Memory{Services: map[string]*Remembered{d.name: d.have}}, Boot: d.boot}, d.host)
+		open := p.open()
+		open.Committed = true
+		p.Records = []Record{{Kind: Planned, Service: d.name, Plan: &open}}
+		return p
+	}
 	p := ServicePlan{
 		Service: d.name, State: Progressing, Reason: o.Reason, Purpose: o.Purpose, Target: o.Target, Foreign: o.Foreign,
 		First: d.have.Running == nil, Resume: true,
 	}
 	b := build{host: d.host, target: o.Target, running: d.have.Running, purpose: o.Purpose, foreign: o.Foreign, detail: o.Reason, drains: d.have.Drains}
+	done := true // but for hooks after the undrain: nothing is taken out once more
 	for _, s := range b.candidates(everyPhase) {
 		if slices.Contains(o.Steps, s.ID) {
 			p.Steps = append(p.Steps, s)
+			done = done && (s.Block.Type == "run" || o.Progress[s.ID].Is == Done)
 		}
 	}
+	// Not every plan keeps the order of the phases.
+	slices.SortStableFunc(p.Steps, func(x, y Step) int { return cmp.Compare(slices.Index(o.Steps, x.ID), slices.Index(o.Steps, y.ID)) })
+	if done {
+		p.Steps = slices.DeleteFunc(p.Steps, func(s Step) bool { return s.Block.Type != "run" || o.Progress[s.ID].Is == Done })
+	}
+	p.Slot = !p.First && d.have.Held == nil && takesOut(p.Steps)
 	return p
 }
 
@@ -398,7 +497,11 @@ func (d differ) reverted() ServicePlan {
 	}
 	if p.State == Converged {
 		p.State = Reverted
-		p.Reason = fmt.Sprintf("%s failed: %s. Push a mended release, or `drydock retry %s` once what was wrong around it is right", d.want.Release.Version, q.Reason, d.name)
+		p.Reason = join(slices.DeleteFunc([]string{
+			fmt.Sprintf("%s failed: %s", d.want.Release.Version, sentence(q.Reason)) +
+				fmt.Sprintf(" Push a mended release, or `drydock retry %s` once what was wrong around it is right", d.name),
+			p.Reason,
+		}, func(s string) bool { return s == "" }))
 	}
 	return p
 }
@@ -425,6 +528,9 @@ func (d differ) unwanted(w spec.Wanted) ServicePlan {
 	p = ServicePlan{Service: d.name, State: Progressing, Reason: "removed", Purpose: Uninstall, Target: target}
 	b := build{host: d.host, target: target, running: r.Running, purpose: Uninstall, detail: "removed", drains: r.Drains}
 	p.Steps = d.needed(b.candidates(phaseSet(Drain, Install, Start)), everyPhase)
+	// Hooks stand around what makes a release run, not around its end.
+	p.Steps = slices.DeleteFunc(p.Steps, func(s Step) bool { return s.Block.Type == "run" && s.Phase != Drain })
+	p.Slot = r.Running != nil && r.Held == nil && takesOut(p.Steps)
 	// What serves is stopped before its files go.
 	slices.SortStableFunc(p.Steps, func(a, b Step) int { return cmp.Compare(removalOrder(a.Phase), removalOrder(b.Phase)) })
 	for i := range p.Steps {
@@ -495,6 +601,9 @@ func (m Memory) was(mv spec.Moved) bool {
 func (s *Remembered) committed() bool { return s.Open != nil && s.Open.Committed }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// sentence ends in one full stop.
+func sentence(s string) string { return strings.TrimRight(s, ". \n") + "." }
 
 func join(why []string) string {
 	switch len(why) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-multierror"
@@ -17,16 +18,22 @@ import (
 // a gate, to a failure that waits for the host, or to a halt. life ends with
 // the process; until, a child of life, also ends when the plan is superseded,
 // and counts only while nothing is out of service.
-func (e *Engine) Carry(life, until context.Context, p ServicePlan) Outcome {
-	c := &carrying{Engine: e, plan: p, out: Outcome{Service: p.Service}}
+func (e *Engine) Carry(life, until context.Context, p ServicePlan) (out Outcome) {
+	c := &carrying{Engine: e, plan: p, out: Outcome{Service: p.Service}, blind: map[string]int{}}
+	defer func() { out.Changed = c.changed.Load() }()
 	for _, r := range p.Records {
 		if err := c.append(life, r); err != nil {
 			return c.unwritten(err)
 		}
 	}
+	c.wake()
 	switch {
-	case len(p.Steps) == 0:
+	case len(p.Steps) == 0 && !p.Resume:
 		return c.out
+	case c.stage != Resting:
+		c.on(OnWake)
+	}
+	switch {
 	case !p.Resume:
 		return c.prepare(life, until)
 	case p.Purpose == Revert:
@@ -43,6 +50,21 @@ type carrying struct {
 	plan  ServicePlan
 	stage Stage
 	out   Outcome
+
+	changed atomic.Bool    // steps run side by side
+	blind   map[string]int // tries that left no record: no driver, no answer, no journal
+}
+
+// wake finds out where the service stood when it was left.
+func (c *carrying) wake() {
+	m := c.Journal.Memory()
+	switch r := m.Service(c.plan.Service); {
+	case r.Halt != nil && !r.committed():
+		c.stage = Stuck
+	case r.Open != nil:
+		c.stage = Pending
+	}
+	c.out.Stage = c.stage
 }
 
 // on moves to the next stage.
@@ -102,6 +124,9 @@ func (c *carrying) prepare(life, until context.Context) Outcome {
 		release, g, err := c.Slots.Take(until, c.plan.Service, false)
 		if err != nil || !g.Open() {
 			c.out.Err = err
+			if err != nil {
+				return c.shut(g, c.Now().Add(c.Jitter(retryFirst)))
+			}
 			return c.shut(g, time.Time{})
 		}
 		defer release()
@@ -133,10 +158,8 @@ func (c *carrying) unfetched(until context.Context, s Step, err error) Outcome {
 
 // open writes the plan down, unless it is the one that is open already.
 func (c *carrying) open(ctx context.Context) error {
-	p := OpenPlan{Purpose: c.plan.Purpose, Target: c.plan.Target, Foreign: c.plan.Foreign, Reason: c.plan.Reason, Since: c.Now()}
-	for _, s := range c.plan.Steps {
-		p.Steps = append(p.Steps, s.ID)
-	}
+	p := c.plan.open()
+	p.Since = c.Now()
 	m := c.Journal.Memory()
 	if o := m.Service(c.plan.Service).Open; o != nil && o.Purpose == p.Purpose && sameJSON(o.Target, p.Target) && slices.Equal(o.Steps, p.Steps) {
 		return nil
@@ -146,7 +169,7 @@ func (c *carrying) open(ctx context.Context) error {
 
 // work carries a committed plan on.
 func (c *carrying) work(life context.Context) Outcome {
-	if !c.plan.First {
+	if c.plan.Slot {
 		release, _, err := c.Slots.Take(life, c.plan.Service, true)
 		if err != nil {
 			c.on(OnLater)
@@ -195,10 +218,8 @@ func (c *carrying) failed(life context.Context, v Verdict, s Step, err error) Ou
 	case GoBack:
 		rev := c.plan.Target.Revision()
 		back := PlanRevert(c.plan.Service, Observed{Memory: m, Boot: c.Boot}, c.Host)
-		open := OpenPlan{Purpose: Revert, Target: back.Target, Foreign: back.Foreign, Reason: back.Reason, Since: c.Now(), Committed: true}
-		for _, s := range back.Steps {
-			open.Steps = append(open.Steps, s.ID)
-		}
+		open := back.open()
+		open.Since, open.Committed = c.Now(), true
 		for _, rec := range []Record{
 			{Kind: Quarantined, Service: c.plan.Service, Revision: &rev, Step: s.ID, Reason: reason(err)},
 			{Kind: Planned, Service: c.plan.Service, Plan: &open},
@@ -219,7 +240,7 @@ func (c *carrying) failed(life context.Context, v Verdict, s Step, err error) Ou
 		if c.plan.First {
 			err = c.stop(life, err) // a first install that failed is not left running
 		}
-		why := fmt.Sprintf("%s failed: %s. %s", s.ID, reason(err), c.whatNow(s, r))
+		why := fmt.Sprintf("%s failed: %s %s", s.ID, sentence(reason(err)), c.whatNow(s, r))
 		if aerr := c.append(life, Record{Kind: Stopped, Service: c.plan.Service, Step: s.ID, Reason: why}); aerr != nil {
 			c.on(OnLater)
 			return c.unwritten(aerr)
@@ -253,7 +274,9 @@ func (c *carrying) stop(life context.Context, cause error) error {
 	s.Action = Remove
 	d, err := c.Drivers.Driver(s)
 	if err == nil {
-		err = d.Do(life, s)
+		ctx, cancel := context.WithTimeout(life, longest(s))
+		defer cancel()
+		err = d.Do(ctx, s)
 	}
 	if err != nil {
 		return multierror.Append(cause, fmt.Errorf("and it could not be stopped: %w", err)).ErrorOrNil()
@@ -282,7 +305,9 @@ func (c *carrying) prune(life context.Context) {
 		if r.Running != nil {
 			keep = append(keep, r.Running.Service.Release.Dir())
 		}
-		if err := p.Prune(life, s, keep); err != nil {
+		ctx, cancel := context.WithTimeout(life, longest(s))
+		defer cancel()
+		if err := p.Prune(ctx, s, keep); err != nil {
 			c.Log.Warn("old releases could not be pruned", "service", c.plan.Service, "error", err)
 		}
 	}
@@ -292,9 +317,13 @@ func (c *carrying) prune(life context.Context) {
 // falls that does not ask for another try now.
 func (c *carrying) try(ctx context.Context, steps []Step) (Verdict, error) {
 	for {
+		before := c.recorded(steps)
 		s, err := c.together(ctx, steps)
 		if err == nil {
 			return 0, nil
+		}
+		if c.recorded(steps) == before {
+			c.blind[s.ID]++
 		}
 		v := c.decide(s, err)
 		if v != TryAgain || ctx.Err() != nil {
@@ -339,9 +368,13 @@ func (f *failedStep) Unwrap() error { return f.error }
 func (c *carrying) decide(s Step, err error) Verdict {
 	m := c.Journal.Memory()
 	r := m.Service(s.Service)
+	tries := c.tries(s.ID)
+	if BlameOf(err) != OfHost {
+		tries = c.faults(s.ID) // neither a kill nor the host's trouble is the release's
+	}
 	return Decide(Failure{
-		Phase: s.Phase, Commits: s.Commits(), Blame: BlameOf(err), Unknown: s.Phase == Migrate && errors.Is(err, ErrUnknown),
-		Tries: c.tries(s.ID), Purpose: c.plan.Purpose, AutoRevert: c.plan.Target.Rollout.AutoRevert,
+		Phase: s.Phase, Hook: s.Block.Type == "run", Commits: s.Commits(), Blame: BlameOf(err), Unknown: s.Phase == Migrate && errors.Is(err, ErrUnknown),
+		Tries: tries, Purpose: c.plan.Purpose, AutoRevert: c.plan.Target.Rollout.AutoRevert,
 		Crossed: crossed(r), HasPrevious: r.Running != nil,
 	})
 }
@@ -362,12 +395,26 @@ func crossed(r *Remembered) bool {
 	})
 }
 
-func (c *carrying) tries(id string) int {
+// tries is how often a step was tried in this plan.
+func (c *carrying) tries(id string) int { return c.progress(id).Tries + c.blind[id] }
+
+// faults is how often it failed by other than the host's fault.
+func (c *carrying) faults(id string) int { return c.progress(id).Faults + c.blind[id] }
+
+func (c *carrying) progress(id string) Progress {
 	m := c.Journal.Memory()
 	if o := m.Service(c.plan.Service).Open; o != nil {
-		return o.Progress[id].Tries
+		return o.Progress[id]
 	}
-	return 0
+	return Progress{}
+}
+
+// recorded is how many tries of these steps the journal knows.
+func (c *carrying) recorded(steps []Step) (n int) {
+	for _, s := range steps {
+		n += c.progress(s.ID).Tries
+	}
+	return n
 }
 
 // wait reports whether it was waited to the end.

@@ -60,7 +60,7 @@ func (m *Memory) Apply(r Record) {
 	if r.Kind == Renamed {
 		if old := m.Services[r.Reason]; old != nil {
 			delete(m.Services, r.Reason)
-			m.Services[r.Service] = old
+			m.Services[r.Service] = old.renamed(r.Service)
 			if c, ok := m.Good[r.Reason]; ok {
 				delete(m.Good, r.Reason)
 				m.Good[r.Service] = c
@@ -79,6 +79,31 @@ func (m *Memory) Apply(r Record) {
 	}
 }
 
+// renamed is the same under another name, wherever the old one stands.
+func (s *Remembered) renamed(to string) *Remembered {
+	c := *s
+	if s.Running != nil {
+		d := *s.Running
+		d.Service.Name, c.Running = to, &d
+	}
+	if s.Halt != nil {
+		h := *s.Halt
+		h.Target.Name, c.Halt = to, &h
+	}
+	if s.Open != nil {
+		o := *s.Open
+		id := func(id string) string { return to + strings.TrimPrefix(id, s.Open.Target.Name) }
+		o.Target.Name, o.Steps, o.Progress, c.Open = to, nil, map[string]Progress{}, &o
+		for _, step := range s.Open.Steps {
+			o.Steps = append(o.Steps, id(step))
+		}
+		for step, p := range s.Open.Progress {
+			o.Progress[id(step)] = p
+		}
+	}
+	return &c
+}
+
 // apply adds a record of one service and reports whether the service is gone with it.
 func (s *Remembered) apply(r Record) (gone bool) {
 	switch r.Kind {
@@ -86,7 +111,7 @@ func (s *Remembered) apply(r Record) (gone bool) {
 		if r.Plan != nil {
 			p := *r.Plan
 			p.Progress = maps.Clone(p.Progress)
-			s.Open, s.Halt = &p, nil
+			s.Open = &p
 		}
 	case Begun, Done, Failed:
 		s.progress(r)
@@ -107,6 +132,9 @@ func (s *Remembered) apply(r Record) (gone bool) {
 	case Adopted:
 		if r.Plan != nil {
 			s.run(Deployed{Service: r.Plan.Target, Foreign: r.Plan.Foreign, Since: r.Time}, false)
+			if s.Halt = nil; !s.committed() {
+				s.Open = nil // a plan that was never begun and is not wanted any more
+			}
 		}
 	case Closed:
 		return s.close(r)
@@ -115,6 +143,9 @@ func (s *Remembered) apply(r Record) (gone bool) {
 		s.Held = &t
 	case Released:
 		s.Held = nil
+		for k := range s.Rotation {
+			s.Rotation[k] = "" // by nobody's hand any more: what is out may be put back
+		}
 	}
 	return false
 }
@@ -128,12 +159,17 @@ func (s *Remembered) progress(r Record) {
 		}
 		s.Open.Progress[r.Step] = s.Open.Progress[r.Step].next(r)
 		s.Open.Committed = s.Open.Committed || r.Commits
+		if s.Open.Committed && s.Open.Purpose != Mend {
+			s.Halt = nil // not before: a plan may be withdrawn while it waits, and a repair mends no release
+		}
 		if r.Phase == Migrate && r.Block != nil {
 			if s.Migrated == nil {
 				s.Migrated = map[string]Progress{}
 			}
 			k := migrationKey(*r.Block, s.Open.Target.Release)
-			s.Migrated[k] = s.Migrated[k].next(r)
+			p := s.Migrated[k].next(r)
+			p.Attempt = max(s.Open.Target.Release.Attempt, 1)
+			s.Migrated[k] = p
 		}
 	}
 	if r.Block == nil {
@@ -162,6 +198,9 @@ func (p Progress) next(r Record) Progress {
 	if r.Kind == Begun {
 		p.Tries++
 	}
+	if r.Kind == Failed && r.Blame != OfHost {
+		p.Faults++
+	}
 	return p
 }
 
@@ -171,7 +210,10 @@ func (s *Remembered) close(r Record) (gone bool) {
 	if p == nil {
 		return false
 	}
-	s.Open, s.Halt = nil, nil
+	s.Open = nil
+	if p.Purpose != Mend {
+		s.Halt = nil
+	}
 	switch p.Purpose {
 	case Deploy:
 		s.run(Deployed{Service: p.Target, Since: r.Time}, true)
@@ -208,7 +250,8 @@ func (s *Remembered) run(d Deployed, restarted bool) {
 	}
 	s.Running = &d
 	// Migrations of releases that neither run nor ran are of no more use.
-	maps.DeleteFunc(s.Migrated, func(k string, _ Progress) bool { return !s.knows(k) })
+	// One whose outcome is not known stays, so that it is never begun again unasked.
+	maps.DeleteFunc(s.Migrated, func(k string, p Progress) bool { return p.Is == Done && !s.knows(k) })
 }
 
 func (s *Remembered) knows(key string) bool {

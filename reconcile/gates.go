@@ -46,7 +46,7 @@ type gate struct {
 // executor's.
 var (
 	trustGates  = []gate{{"declaration", holds}, {"paused", paused}}
-	timingGates = []gate{{"freeze", frozen}, {"window", window}, {"depends_on", dependencies}, {"coordination", coordination}}
+	timingGates = []gate{{"paused", paused}, {"freeze", frozen}, {"window", window}, {"depends_on", dependencies}, {"coordination", coordination}}
 )
 
 // TrustGate is the first closed gate before fetch, or an open one.
@@ -179,7 +179,7 @@ func dependencies(p ServicePlan, s Surroundings) (Gate, bool) {
 			continue // not on this host: coordination's question
 		}
 		r := s.Memory.Service(dep)
-		if r.Open != nil || r.Halt != nil || r.Running == nil || r.Running.Service.Revision() != s.Wanted.Services[i].Revision() {
+		if r.committed() || r.Halt != nil || r.Running == nil || r.Running.Service.Revision() != s.Wanted.Services[i].Revision() {
 			missing = append(missing, dep)
 		}
 	}

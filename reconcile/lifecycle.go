@@ -62,7 +62,6 @@ var transitions = []transition{
 	{Preparing, OnShut, Pending},
 	{Preparing, OnSupersede, Resting},
 	{Preparing, OnCommit, Working},
-	{Preparing, OnFinish, Resting},
 	{Pending, OnWake, Resting},
 	{Working, OnRetry, Working},
 	{Working, OnLater, Pending},

@@ -82,13 +82,18 @@ type Progress struct {
 	Tries  int       `json:"tries"`
 	At     time.Time `json:"at"`
 	Reason string    `json:"reason,omitempty"`
+
+	// Faults are the tries that failed, and not by the host's fault.
+	Faults int `json:"faults,omitempty"`
+	// Attempt is, of a migration, the release's attempt that began it last.
+	Attempt int `json:"attempt,omitempty"`
 }
 
 // Halt is why a service needs a person.
 type Halt struct {
 	Step   string       `json:"step,omitempty"`
 	Reason string       `json:"reason"`
-	Target spec.Service `json:"target"` // a plan for any other revision lifts the halt
+	Target spec.Service `json:"target"` // a committed plan for any other revision lifts the halt
 	Since  time.Time    `json:"since"`
 }
 

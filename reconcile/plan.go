@@ -76,8 +76,9 @@ type ServicePlan struct {
 	Records []Record `json:"-"`
 }
 
-// Empty reports whether there is nothing to do and nothing to remember.
-func (p ServicePlan) Empty() bool { return len(p.Steps) == 0 && len(p.Records) == 0 }
+// Empty reports whether there is nothing to do and nothing to remember. A plan
+// to resume is never empty: at the least it has to be closed.
+func (p ServicePlan) Empty() bool { return len(p.Steps) == 0 && len(p.Records) == 0 && !p.Resume }
 
 // Empty reports whether nothing is to be done on this host.
 func (p Plan) Empty() bool {

@@ -17,12 +17,16 @@ func (c *carrying) step(ctx context.Context, s Step) error {
 	if err != nil {
 		return HostFault(err, "")
 	}
+	outer := ctx
 	ctx, cancel := context.WithTimeout(ctx, longest(s))
 	defer cancel()
 
 	skip, err := c.already(ctx, d, s)
 	if err != nil || skip {
 		return at(s, err)
+	}
+	if outer.Err() != nil {
+		return at(s, outer.Err()) // a migration that is begun only to be cut off would halt
 	}
 	rec := Record{Service: s.Service, Step: s.ID, Phase: s.Phase, Commits: s.Commits()}
 	if s.Phase == Drain || s.Phase == Undrain || s.Phase == Migrate {
@@ -34,9 +38,9 @@ func (c *carrying) step(ctx context.Context, s Step) error {
 	if err := c.append(ctx, rec); err != nil {
 		return err
 	}
-	c.out.Changed = true
+	c.changed.Store(true)
 	if err := d.Do(ctx, s); err != nil {
-		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.DeadlineExceeded) {
+		if outer.Err() != nil {
 			return at(s, err) // stopped from outside: neither done nor failed
 		}
 		rec.Kind, rec.Blame, rec.Reason = Failed, BlameOf(err), reason(err)
@@ -51,24 +55,34 @@ func (c *carrying) step(ctx context.Context, s Step) error {
 func (c *carrying) already(ctx context.Context, d Driver, s Step) (bool, error) {
 	row := phases[s.Phase]
 	m := c.Journal.Memory()
+	r := m.Service(s.Service)
 	var p Progress
-	if o := m.Service(s.Service).Open; o != nil {
-		p = o.Progress[s.ID]
+	if r.Open != nil {
+		p = r.Open.Progress[s.ID]
 	}
 	if s.Block.Type == "run" {
 		return p.Is == Done, nil // a hook that was cut off runs again
+	}
+	if s.Phase == Undrain && r.Held != nil {
+		return true, nil // a person took it out meanwhile: the drain stays open, and is theirs to end
+	}
+	if row.once {
+		// What an earlier plan began counts, unless a person asked for it again.
+		if q := r.Migrated[migrationKey(s.Block, s.Target.Release)]; p.Is == "" && q.Attempt >= max(s.Target.Release.Attempt, 1) {
+			p = q
+		}
 	}
 	switch {
 	case row.always:
 		return false, nil
 	case p.Is == Done && !row.again:
 		return true, nil
-	case p.Is == Begun, p.Is == Done, p.Is == "" && row.ask:
+	case p.Is == Begun, p.Is == Done, p.Is == Failed && row.once, p.Is == "" && row.ask:
 		done, err := d.Done(ctx, s)
 		if err != nil && !row.once {
 			return false, nil // Do is safe to repeat, and says better what is wrong
 		}
-		if done && p.Is == Begun {
+		if done && p.Is != "" && p.Is != Done {
 			rec := Record{Kind: Done, Service: s.Service, Step: s.ID, Phase: s.Phase, Commits: s.Commits(), Block: &s.Block}
 			return true, c.append(ctx, rec)
 		}
@@ -112,10 +126,15 @@ type OriginError struct {
 	Err    error
 }
 
-// Error is the cause and the line; the step's name stands in the record.
+// Error is the cause, the line, and then the hint: what happened, where, and
+// what to do next. The step's name stands in the record.
 func (e *OriginError) Error() string {
 	if e.Origin.String() == "" {
 		return e.Err.Error()
+	}
+	var f *Fault
+	if errors.As(e.Err, &f) && f.Hint != "" && f.Error() == e.Err.Error() {
+		return fmt.Sprintf("%v (%s). %s", f.Err, e.Origin, f.Hint)
 	}
 	return fmt.Sprintf("%v (%s)", e.Err, e.Origin)
 }

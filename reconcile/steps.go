@@ -107,7 +107,11 @@ func (b build) places() []place {
 		if slices.ContainsFunc(b.target.Drains, same) || slices.ContainsFunc(old, func(p place) bool { return same(p.block) }) {
 			return
 		}
-		old = append(old, place{blk, ".old"})
+		suffix := ".old"
+		for n := 2; slices.ContainsFunc(old, func(p place) bool { return p.block.ID() == blk.ID() && p.suffix == suffix }); n++ {
+			suffix = fmt.Sprintf(".old%d", n) // it moved twice before anything was put back
+		}
+		old = append(old, place{blk, suffix})
 	}
 	if b.running != nil && b.running.Foreign == "" {
 		for _, blk := range b.running.Service.Drains {

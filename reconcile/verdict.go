@@ -5,10 +5,11 @@ import "time"
 // Failure is all that decides what follows when a step fails.
 type Failure struct {
 	Phase       Phase
+	Hook        bool // a run block around the phase
 	Commits     bool // the step costs availability
 	Blame       Blame
 	Unknown     bool // its outcome cannot be found out
-	Tries       int  // of this step in this plan, this one included
+	Tries       int  // of this step in this plan, this one included; by the same sort of fault
 	Purpose     Purpose
 	AutoRevert  bool
 	Crossed     bool // a migration of this release ran that the previous release does not survive
@@ -45,7 +46,7 @@ func Decide(f Failure) Verdict {
 		return againUntil(last, TryLater)
 	case f.Blame == OfHost:
 		return againUntil(last, TryLater)
-	case f.Blame == Transient && f.Phase != Migrate && !last:
+	case f.Blame == Transient && (f.Phase != Migrate || f.Hook) && !last:
 		return TryAgain // a migration that began is not tried twice
 	case f.Purpose == Mend || f.Purpose == Revert:
 		return againUntil(last, Halting)

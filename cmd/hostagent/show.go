@@ -120,7 +120,7 @@ func printStatus(w io.Writer, st reconcile.HostStatus, now time.Time) {
 		fmt.Fprintln(w, strings.TrimSuffix(line, words)+paint(w, stateColour(s.State), words))
 		if s.Reason != "" {
 			where := ""
-			if s.Origin != "" && s.State != reconcile.Converged && !strings.Contains(s.Reason, s.Origin) {
+			if s.Origin != "" && s.State != reconcile.Converged && !strings.Contains(s.Reason, ".hcl:") && !strings.Contains(s.Reason, ".json:") {
 				where = paint(w, dim, " ("+s.Origin+")")
 			}
 			fmt.Fprintf(w, "  %s%s\n", strings.ReplaceAll(s.Reason, "\n", "\n  "), where)
