@@ -17,7 +17,8 @@ type file struct {
 	services int
 	min      string // min_version
 	minAt    hcl.Range
-	used     bool // seen by the Load at hand
+	used     bool // met by the Load at hand
+	place    int  // in the order of the last Load
 }
 
 // item is one top-level block.
@@ -40,7 +41,8 @@ type header struct {
 	// What selects the service. Literals are decoded at once and the node is
 	// dropped; an expression is kept until the names that it uses are known.
 	hosts, profile, depends *attrNode
-	selector                Selector // nil: not written, or still an expression
+	selector                Selector    // nil: not written, or still an expression
+	rules                   []labelRule // the same, quicker to go through
 	profileName             string
 	dependsOn               []string
 	writesDepends           bool // depends_on stands in the service itself
@@ -164,6 +166,9 @@ func newHeader(f *file, i int, n *blockNode) *header {
 	depends, h.depends = literal("depends_on")
 	if m, ok := hosts.(map[string]any); ok {
 		h.selector = selectorOf(m)
+		for _, name := range sortedKeys(h.selector) {
+			h.rules = append(h.rules, labelRule{name, h.selector[name]})
+		}
 	}
 	h.profileName, _ = profile.(string)
 	h.dependsOn, h.writesDepends = stringsOf(depends), depends != nil
@@ -250,6 +255,21 @@ func (s Selector) Matches(labels map[string]string) bool {
 	for name, values := range s {
 		have, ok := labels[name]
 		if !ok || !contains(values, have) {
+			return false
+		}
+	}
+	return true
+}
+
+type labelRule struct {
+	name   string
+	values []string
+}
+
+// matches is [Selector.Matches] for ten thousand headers in a row.
+func (h *header) matches(labels map[string]string) bool {
+	for _, r := range h.rules {
+		if have, ok := labels[r.name]; !ok || !contains(r.values, have) {
 			return false
 		}
 	}

@@ -144,6 +144,12 @@ func (f *Fleet) For(h Host) (Wanted, hcl.Diagnostics) {
 // one whose hosts cannot be evaluated is.
 func (sc *scope) meant(same []*header, labels map[string]string) bool {
 	for _, h := range same {
+		if h.selector != nil {
+			if h.matches(labels) {
+				return true
+			}
+			continue
+		}
 		sel, ok := sc.selector(h)
 		if !ok || sel.Matches(labels) {
 			return true

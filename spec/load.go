@@ -26,6 +26,7 @@ const (
 // returns are too.
 type Loader struct {
 	files map[fileKey]*file
+	order []*file // as the last Load met them: most of the next one is the same
 }
 
 // fileKey is what a file is remembered by. The name is in it, because ranges are.
@@ -52,12 +53,7 @@ func (l *Loader) Load(commit string, fsys fs.FS) (*Fleet, hcl.Diagnostics) {
 	f := &Fleet{commit: commit, envs: map[string]*environment{}}
 	w := walker{loader: l, fleet: f, fsys: fsys}
 	w.root()
-	for key, file := range l.files {
-		if !file.used {
-			delete(l.files, key)
-		}
-		file.used = false
-	}
+	l.forget(w.met)
 	var diags hcl.Diagnostics
 	diags = append(diags, f.broken...)
 	for _, file := range f.root {
@@ -73,11 +69,46 @@ func (l *Loader) Load(commit string, fsys fs.FS) (*Fleet, hcl.Diagnostics) {
 	return f, diags
 }
 
+// forget drops what the last Load met and this one did not.
+func (l *Loader) forget(met []*file) {
+	for i, f := range met {
+		f.used, f.place = true, i
+	}
+	for _, f := range l.order {
+		if !f.used {
+			delete(l.files, fileKey{f.name, f.hash})
+		}
+	}
+	for _, f := range met {
+		f.used = false
+	}
+	l.order = met
+}
+
+// remembered is the file of this name and hash from an earlier Load, or nil.
+// next is where in the last Load's order it probably stands.
+func (l *Loader) remembered(name, hash string, next *int) *file {
+	if *next < len(l.order) && l.order[*next].name == name {
+		f := l.order[*next]
+		*next++
+		if f.hash == hash {
+			return f
+		}
+	}
+	f := l.files[fileKey{name, hash}]
+	if f != nil {
+		*next = f.place + 1
+	}
+	return f
+}
+
 // walker reads the folders of one repository.
 type walker struct {
 	loader   *Loader
 	fleet    *Fleet
 	fsys     fs.FS
+	met      []*file
+	next     int
 	count    int
 	services int
 	bytes    int
@@ -183,8 +214,11 @@ func (w *walker) file(env, name string, e fs.DirEntry) *file {
 		return nil
 	}
 	hash := blobHash(e)
-	f := w.loader.files[fileKey{name, hash}]
-	if hash == "" || f == nil {
+	var f *file
+	if hash != "" {
+		f = w.loader.remembered(name, hash, &w.next)
+	}
+	if f == nil {
 		src, err := readAll(w.fsys, name)
 		if err != nil {
 			return &file{name: name, env: env, diags: hcl.Diagnostics{problem(place0(name), "Cannot read a file", "%v.", err)}}
@@ -192,7 +226,7 @@ func (w *walker) file(env, name string, e fs.DirEntry) *file {
 		if hash == "" {
 			sum := sha256.Sum256(src)
 			hash = hex.EncodeToString(sum[:])
-			f = w.loader.files[fileKey{name, hash}]
+			f = w.loader.remembered(name, hash, &w.next)
 		}
 		if f == nil {
 			if w.bytes+len(src) > maxRepoBytes {
@@ -203,7 +237,7 @@ func (w *walker) file(env, name string, e fs.DirEntry) *file {
 			w.loader.files[fileKey{name, hash}] = f
 		}
 	}
-	f.used = true
+	w.met = append(w.met, f)
 	w.bytes += len(f.src)
 	if w.bytes > maxRepoBytes {
 		w.limit(name, "Repository too large", "The files of the language may have %d bytes together.", maxRepoBytes)
