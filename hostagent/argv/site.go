@@ -169,6 +169,9 @@ func (p Site) Start(ctx context.Context, s reconcile.Step, c Command, o Start) (
 	if err != nil {
 		return nil, err
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	files, err := p.open(ctx)
 	if err != nil {
 		return nil, err

@@ -35,9 +35,29 @@ func (v *service) keep(stop context.CancelFunc) {
 	v.stop = stop
 }
 
+// turn says that Do acts for s from now on.
+func (v *service) turn(s reconcile.Step) {
+	if s.Action == reconcile.Remove {
+		v.keep(nil)
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.latest = identity(s)
+}
+
+// may reports whether a keeper of ident may start it: not if Do has started
+// something else since.
+func (v *service) may(ident string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.latest == "" || v.latest == ident
+}
+
 // Keep watches the process of s.Target and starts it again when it has died,
 // after 1 s, doubled up to 1 m while it goes on dying. It never acts while Do
-// does, and never on a process that another release's Do has started.
+// does. While another release is in its place it rests, and goes on when Do has
+// brought its own back.
 func (d *Driver) Keep(ctx context.Context, s reconcile.Step) error {
 	c, err := decode(s)
 	if err != nil {
@@ -52,6 +72,7 @@ func (d *Driver) Keep(ctx context.Context, s reconcile.Step) error {
 
 func (d *Driver) keeper(ctx context.Context, v *service, s reconcile.Step, c config) {
 	deaths := 0
+	ident := identity(s)
 	for ctx.Err() == nil {
 		t, err := d.site(s).Look(ctx)
 		if err == nil && t.Alive {
@@ -64,6 +85,9 @@ func (d *Driver) keeper(ctx context.Context, v *service, s reconcile.Step, c con
 		}
 		if !sleep(ctx, pause(deaths)) {
 			return
+		}
+		if !v.may(ident) {
+			continue
 		}
 		deaths++
 		if err := d.revive(ctx, v, s, c); err != nil && ctx.Err() == nil {
@@ -91,7 +115,7 @@ func (d *Driver) watch(ctx context.Context, t argv.Trace, log string) {
 func (d *Driver) revive(ctx context.Context, v *service, s reconcile.Step, c config) error {
 	v.acting.Lock()
 	defer v.acting.Unlock()
-	if ctx.Err() != nil { // Do came first, and ended this keeping
+	if ctx.Err() != nil || !v.may(identity(s)) { // Do came first
 		return ctx.Err()
 	}
 	t, err := d.site(s).Look(ctx)

@@ -45,8 +45,9 @@ type Driver struct {
 type service struct {
 	acting sync.Mutex // held while something is stopped or started
 
-	mu   sync.Mutex
-	stop context.CancelFunc // ends the keeping; nil if nobody keeps
+	mu     sync.Mutex
+	stop   context.CancelFunc // ends the keeping; nil if nobody keeps
+	latest string             // the identity that Do started last; "" before this agent's first
 }
 
 // New is the driver of one agent.
@@ -99,18 +100,21 @@ func (d *Driver) Done(ctx context.Context, s reconcile.Step) (bool, error) {
 }
 
 // Do stops what runs of the service, proves it gone, and starts the release's
-// program; for a removal it only stops. It also ends the keeping of the
-// service, so that a program that dies while it is checked stays dead and is
-// seen: the agent calls Keep again when the plan is at its end.
+// program; for a removal it only stops. From then on the service is not kept
+// as another release or block than this step's: a new program that dies while
+// it is checked stays dead and is seen, until the agent calls Keep for it.
 func (d *Driver) Do(ctx context.Context, s reconcile.Step) error {
 	c, err := decode(s)
 	if err != nil {
 		return err
 	}
 	v := d.service(s.Service)
-	v.keep(nil)
 	v.acting.Lock()
 	defer v.acting.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	v.turn(s)
 	grace := time.Duration(c.StopTimeout)
 	ctx, cancel := context.WithTimeout(ctx, max(time.Duration(c.Timeout), time.Second)+grace)
 	defer cancel()

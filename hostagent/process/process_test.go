@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"drydock/hostagent/argv"
+	"drydock/hostagent/drivertest"
 	"drydock/hostagent/proc"
 	"drydock/hostagent/process"
 	"drydock/reconcile"
@@ -329,6 +330,7 @@ func TestSIGKILLRightAfterStart(t *testing.T) {
 		if round%2 == 0 { // as soon as it is started, or at any moment of it
 			a.expect(t, "done <nil>")
 		} else {
+			// Nothing is waited for: this is the moment of the kill.
 			<-time.After(time.Duration(round) * 200 * time.Microsecond)
 		}
 		a.kill()
@@ -419,7 +421,7 @@ func TestKeepRestarts(t *testing.T) {
 	}
 }
 
-// Do ends the keeping: what it stopped stays stopped, what it started and died stays dead.
+// What Do stopped stays stopped.
 func TestKeepDoesNotFightWithDo(t *testing.T) {
 	r := newRig(t, nil)
 	d := r.driver()
@@ -431,7 +433,39 @@ func TestKeepDoesNotFightWithDo(t *testing.T) {
 	remove := r.step()
 	remove.Action = reconcile.Remove
 	do(t, d, remove)
-	// A keeper would start it again after a second; give it three.
+	r.stays(t, 1)
+}
+
+// A new release that dies while it is checked stays dead, whoever kept the old
+// one; when the old one has come back, it is kept again.
+func TestKeepRestsWhileAnotherReleaseIsThere(t *testing.T) {
+	r := newRig(t, nil)
+	d := r.driver()
+	do(t, d, r.step())
+	if err := d.Keep(deadline(t), r.step()); err != nil {
+		t.Fatal(err)
+	}
+	r.pid(t, 1)
+	next := r.step()
+	next.Target.Release.Version = "1.4.3"
+	do(t, d, next)
+	second := r.pid(t, 2)
+	if err := second.Signal(unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	r.stays(t, 2)
+	do(t, d, r.step())
+	third := r.pid(t, 3)
+	if err := third.Signal(unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	r.pid(t, 4)
+}
+
+// stays watches for as long as a keeper would need at least twice that nothing
+// is started.
+func (r *rig) stays(t *testing.T, n int) {
+	t.Helper()
 	timer := time.NewTimer(3 * time.Second)
 	defer timer.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -441,8 +475,8 @@ func TestKeepDoesNotFightWithDo(t *testing.T) {
 		case <-timer.C:
 			waiting = false
 		case <-tick.C:
-			if n := len(r.starts(t)); n != 1 {
-				t.Fatalf("%d starts", n)
+			if got := len(r.starts(t)); got != n {
+				t.Fatalf("%d starts, expected %d", got, n)
 			}
 		}
 	}
@@ -460,24 +494,6 @@ func TestKeepEndsWithItsContext(t *testing.T) {
 	first := r.pid(t, 1)
 	if !first.Alive() {
 		t.Error("the process ended with its keeper")
-	}
-}
-
-func TestHostFaults(t *testing.T) {
-	for name, config := range map[string]map[string]any{
-		"missing user":         {"user": "no-such-user-here"},
-		"missing env_file":     {"env_file": "/no/such/file"},
-		"log is a directory":   {"log": "/tmp"},
-		"command not found":    {"command": []string{"/no/such/program"}},
-		"env_file is a device": {"env_file": "/dev/zero"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := newRig(t, config)
-			err := r.driver().Do(deadline(t), r.step())
-			if reconcile.BlameOf(err) != reconcile.OfHost {
-				t.Errorf("blame %v: %v", reconcile.BlameOf(err), err)
-			}
-		})
 	}
 }
 
@@ -533,4 +549,43 @@ func TestLogIsBounded(t *testing.T) {
 	if err != nil || err2 != nil || info.Size() > 1<<20 || aside.Size() != 16<<20 {
 		t.Errorf("%v %v %v %v", info, err, aside, err2)
 	}
+}
+
+func TestDriver(t *testing.T) {
+	make := func(t *testing.T, config map[string]any) drivertest.Case {
+		r := newRig(t, config)
+		s, back := r.step(), r.step()
+		back.Action = reconcile.Remove
+		return drivertest.Case{
+			New: func(env reconcile.Env) reconcile.Driver { return process.New(env) },
+			Env: reconcile.Env{StateDir: r.State}, Step: s, Back: &back,
+			Before: reconcile.Absent, After: reconcile.Present,
+		}
+	}
+	fault := func(blame reconcile.Blame, config map[string]any) drivertest.Fault {
+		return drivertest.Fault{Blame: blame, Make: func(t *testing.T) drivertest.Case { return make(t, config) }}
+	}
+	drivertest.Run(t, drivertest.Suite{
+		Make: func(t *testing.T) drivertest.Case { return make(t, nil) },
+		// It hangs in ending what runs, which ignores SIGTERM.
+		Hanging: func(t *testing.T) drivertest.Case {
+			r := newRig(t, map[string]any{"stop_timeout": "1h"}, "ignore")
+			do(t, r.driver(), r.step())
+			r.pid(t, 1)
+			t.Cleanup(func() { // before the rig's own, which would wait for an hour
+				if err := (argv.Site{Dir: filepath.Join(r.State, "web")}).Stop(context.Background(), 0); err != nil {
+					t.Error(err)
+				}
+			})
+			return drivertest.Case{New: func(env reconcile.Env) reconcile.Driver { return process.New(env) }, Env: reconcile.Env{StateDir: r.State}, Step: r.step()}
+		},
+		Faults: map[string]drivertest.Fault{
+			"missing user":         fault(reconcile.OfHost, map[string]any{"user": "no-such-user-here"}),
+			"missing env_file":     fault(reconcile.OfHost, map[string]any{"env_file": "/no/such/file"}),
+			"log is a directory":   fault(reconcile.OfHost, map[string]any{"log": "/tmp"}),
+			"command not found":    fault(reconcile.OfHost, map[string]any{"command": []string{"/no/such/program"}}),
+			"env_file is a device": fault(reconcile.OfHost, map[string]any{"env_file": "/dev/zero"}),
+		},
+		Config: process.Config{}, Reference: "service.start.process",
+	})
 }
