@@ -119,7 +119,7 @@ func sideOf(f *Fleet, env string, o CompareOptions) side {
 	}
 	sc := f.scopeOf(e)
 	for _, name := range sc.names {
-		d, diags := sc.service(sc.services[name], nil)
+		d, diags := sc.service(sc.named(name)[0], nil)
 		if errs := errorsOf(diags); len(errs) > 0 {
 			s.faulty[name] = fmt.Sprintf("%s:%d: %s", errs[0].Subject.Filename, errs[0].Subject.Start.Line, errs[0].Summary)
 			continue
