@@ -1,0 +1,42 @@
+# make test   all that must hold before a change lands, in under 10 minutes
+# make deps   what the tests need of Debian, where it may be installed
+# make bench  how fast, against others, in the same run
+# make fuzz   each fuzz target for FUZZTIME
+# make mutants  removes each guard in turn; the test named for it must go red
+# make lint   gofmt, vet, staticcheck
+
+GO       ?= go
+FUZZTIME ?= 30s
+# Tests that need a tool skip where it is missing, with the command that
+# installs it; in the full run they fail instead.
+export DRYDOCK_TEST_FULL ?= $(if $(filter 0,$(shell id -u)),1,)
+
+.PHONY: test deps bench fuzz mutants lint build clean
+
+build:
+	$(GO) build -o bin/ ./cmd/...
+
+test: deps lint
+	$(GO) test -race -timeout 20m ./...
+
+DEBIAN = git-daemon-sysvinit strace e2fsprogs util-linux procps zip zstd
+deps:
+	@testdata/deps $(DEBIAN)
+
+lint:
+	@out=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	  if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+bench:
+	testdata/bench/run
+
+fuzz:
+	testdata/fuzz-all $(FUZZTIME)
+
+mutants:
+	testdata/mutants/run
+
+clean:
+	rm -rf bin
