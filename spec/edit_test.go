@@ -147,7 +147,7 @@ func TestBumpRefuses(t *testing.T) {
 		{"two releases", "service \"web\" {\n  release {}\n  release {}\n}\n", "web", Change{Version: "2"}, "more than one"},
 		{"no release", "service \"web\" {}\n", "web", Change{Version: "2"}, "no release block"},
 		{"no parse", "service \"web\" {", "web", Change{Version: "2"}, "block"},
-		{"a bomb", "x = " + strings.Repeat("!", 100_000) + "\n" + good, "web", Change{Version: "2"}, "deep"},
+		{"a bomb", "x = " + strings.Repeat("!", 10_000) + "\n" + good, "web", Change{Version: "2"}, "a.hcl:1"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

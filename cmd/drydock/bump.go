@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"drydock/spec"
@@ -17,6 +16,7 @@ type bumpFlags struct {
 	fetch               bool
 	platforms           []string
 	changesDir, changes string
+	credentials         string
 	output              string
 }
 
@@ -51,6 +51,7 @@ the same time, the bump is applied again to what they pushed, up to ten times in
 	fl.StringArrayVar(&f.artifacts, "artifact", nil, "the artifact's file, to hash; or <os>/<arch>=FILE, for each platform")
 	fl.BoolVar(&f.fetch, "fetch", false, "download the artifact from its declared source, and hash that")
 	fl.StringSliceVar(&f.platforms, "platform", nil, "with --fetch: the platforms, where the source names them (default: those the release has now, or linux/amd64)")
+	fl.StringVar(&f.credentials, "credentials", "", "with --fetch: the directory of credentials (default: $CREDENTIALS_DIRECTORY)")
 	fl.StringVar(&f.changesDir, "changes", "", "a clone of the service's own source, to list the changes in the commit")
 	fl.StringVar(&f.changes, "since", "", "with --changes: the commit or tag of the present release")
 	outputFlag(cmd, &f.output, "text", "json")
@@ -131,5 +132,3 @@ func btoi(b bool) int {
 	}
 	return 0
 }
-
-var errFetchNeedsArtifact = errors.New("the service has no artifact block to fetch from: give --digest or --artifact")

@@ -91,7 +91,3 @@ func hashReader(ctx context.Context, r io.Reader) (string, error) {
 		}
 	}
 }
-
-func fetchDigests(ctx context.Context, s streams, t tree, now declared, f bumpFlags, want *spec.Change) error {
-	return errFetchNeedsArtifact
-}

@@ -92,7 +92,18 @@ deployment; the hosts' agents do the rest.
 		group string
 		make  func(streams) *cobra.Command
 	}{
+		{"look", newInit},
+		{"look", newValidate},
+		{"look", newFmt},
+		{"look", newDiff},
+		{"look", newExplain},
 		{"change", newBump},
+		{"change", newRollback},
+		{"change", newRetry},
+		{"change", newFreeze},
+		{"change", newUnfreeze},
+		{"", newVersion},
+		{"", newMan},
 	} {
 		cmd := verb.make(s)
 		cmd.GroupID = verb.group

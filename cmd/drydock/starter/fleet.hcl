@@ -1,0 +1,5 @@
+# Applies to every environment. Any *.hcl file at the root does.
+
+locals {
+  artifacts = "https://artifacts.acme.example"
+}
