@@ -122,8 +122,9 @@ func supervise(ctx context.Context, cmd *exec.Cmd, c Command, mark string) error
 	}
 	<-dead
 	err := cmd.Wait()
-	if killed || errors.Is(err, exec.ErrWaitDelay) {
-		killMarked(mark)
+	fled := killed || errors.Is(err, exec.ErrWaitDelay)
+	if fled || !c.Leave {
+		killKin(cmd.Process.Pid, mark, fled)
 	}
 	if errors.Is(err, exec.ErrWaitDelay) {
 		err = nil // it did succeed; what held its pipe is dead now
@@ -141,14 +142,34 @@ func awaitDeath(pid int) {
 	}
 }
 
-// killMarked ends what fled from the command's session.
-func killMarked(mark string) {
-	kin, err := proc.Find(proc.Trait{Mark: mark})
+// killKin returns when nothing of the command lives any more, bounded. A look
+// through all processes is made only if its session is not empty, or if
+// something is known to have fled from it.
+func killKin(pid int, mark string, fled bool) {
+	boot, err := proc.Boot()
 	if err != nil {
 		return
 	}
-	for _, k := range kin {
-		_ = k.Signal(unix.SIGKILL)
+	late := time.NewTimer(killTime)
+	defer late.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if !fled && errors.Is(unix.Kill(-pid, 0), unix.ESRCH) {
+			return
+		}
+		kin, err := proc.Find(proc.Trait{Leader: proc.ID{PID: pid, Boot: boot}, Mark: mark})
+		if err != nil || len(kin) == 0 {
+			return
+		}
+		for _, k := range kin {
+			_ = k.Signal(unix.SIGKILL)
+		}
+		select {
+		case <-late.C:
+			return // one that hangs in the kernel; nobody can do more
+		case <-tick.C:
+		}
 	}
 }
 

@@ -82,22 +82,27 @@ func agent(path string) int {
 		return 1
 	}
 	fmt.Println("ready")
-	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
+	orders := bufio.NewReader(os.Stdin)
 	d := process.New(reconcile.Env{StateDir: in.State})
-	s := in.step()
 	ctx := context.Background()
-	done, err := d.Done(ctx, s)
-	if err == nil && !done {
-		err = d.Do(ctx, s)
+	for _, version := range in.Versions {
+		_, _ = orders.ReadString('\n')
+		s := in.step()
+		s.Target.Release.Version = version
+		done, err := d.Done(ctx, s)
+		if err == nil && !done {
+			err = d.Do(ctx, s)
+		}
+		fmt.Println("done", err)
 	}
-	fmt.Println("done", err)
 	select {}
 }
 
 type agentInput struct {
-	State  string
-	Block  spec.Block
-	Target spec.Service
+	State    string
+	Block    spec.Block
+	Target   spec.Service
+	Versions []string // of an agent: what it brings about, one after another
 }
 
 func (in agentInput) step() reconcile.Step {
@@ -308,62 +313,55 @@ func TestReapsItsChildren(t *testing.T) {
 func TestSIGKILLRightAfterStart(t *testing.T) {
 	const rounds = 160
 	if testing.Short() {
-		t.Skip("starts 320 agents")
+		t.Skip("starts 160 agents")
 	}
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := newRig(t, map[string]any{"stop_timeout": "1s"})
+	version := func(n int) string { return fmt.Sprintf("1.%d", n) }
+	input := filepath.Join(t.TempDir(), "input")
 	for round := range rounds {
 		in := r.agentInput
-		in.Target.Release.Version = fmt.Sprintf("1.%d", round)
+		in.Versions = []string{version(round), version(round + 1)}
 		data, err := json.Marshal(in)
 		if err != nil {
 			t.Fatal(err)
 		}
-		input := filepath.Join(t.TempDir(), "input")
 		if err := os.WriteFile(input, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
+		// The agent takes up what the one before was killed over, and is killed
+		// over the next: as soon as that is started, or at any moment.
 		a := startAgent(t, exe, input)
-		if round%2 == 0 { // as soon as it is started, or at any moment of it
+		a.expect(t, "done <nil>")
+		r.onlyOne(t, version(round))
+		a.goOn()
+		if round%2 == 0 {
 			a.expect(t, "done <nil>")
 		} else {
 			// Nothing is waited for: this is the moment of the kill.
 			<-time.After(time.Duration(round) * 200 * time.Microsecond)
 		}
 		a.kill()
-		b := startAgent(t, exe, input)
-		b.expect(t, "done <nil>")
-		b.kill()
+	}
+}
 
-		s := in.step()
-		if !done(t, r.driver(), s) {
-			t.Fatalf("round %d: not taken up", round)
-		}
-		version := " " + in.Target.Release.Version + " "
-		eventually(t, "the daemon says that it runs", func() bool {
-			return strings.Contains(strings.Join(r.starts(t), "\n"), version)
-		})
-		var alive []string
-		for _, line := range r.starts(t) {
-			pid, _ := strconv.Atoi(strings.Fields(line)[0])
-			if _, err := proc.Of(pid); err == nil {
-				alive = append(alive, line)
-			}
-		}
-		if len(alive) != 1 || !strings.Contains(alive[0], version) {
-			t.Fatalf("round %d: these live: %q", round, alive)
-		}
-		if n := strings.Count(strings.Join(r.starts(t), "\n")+"\n", version); n != 1 {
-			t.Fatalf("round %d: started %d times", round, n)
-		}
+// onlyOne fails unless this version was started once.
+func (r *rig) onlyOne(t *testing.T, version string) {
+	t.Helper()
+	version = " " + version + " "
+	all := func() string { return strings.Join(r.starts(t), "\n") + "\n" }
+	eventually(t, "the daemon says that it runs", func() bool { return strings.Contains(all(), version) })
+	if n := strings.Count(all(), version); n != 1 {
+		t.Fatalf("%s was started %d times", version, n)
 	}
 }
 
 type agentProcess struct {
 	cmd *exec.Cmd
+	in  io.Writer
 	out *bufio.Reader
 }
 
@@ -381,9 +379,9 @@ func startAgent(t *testing.T, exe, input string) *agentProcess {
 	if err := a.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	a.out = bufio.NewReader(out)
+	a.in, a.out = in, bufio.NewReader(out)
 	a.expect(t, "ready")
-	_, _ = io.WriteString(in, "\n")
+	a.goOn()
 	return a
 }
 
@@ -395,6 +393,8 @@ func (a *agentProcess) expect(t *testing.T, want string) {
 		t.Fatalf("the agent said %q, %v; expected %q", line, err, want)
 	}
 }
+
+func (a *agentProcess) goOn() { _, _ = io.WriteString(a.in, "\n") }
 
 func (a *agentProcess) kill() {
 	_ = a.cmd.Process.Kill()
