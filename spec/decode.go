@@ -23,6 +23,7 @@ type decoder struct {
 	full  *evaluator // all names
 	alike *evaluator // without host.* and release.*, for what is the same for the whole fleet
 	src   func(file string) []byte
+	known bool // a host is known, so every value must be
 	diags hcl.Diagnostics
 	size  int
 }
@@ -213,6 +214,10 @@ func (d *decoder) convert(a *attribute, n *attrNode, ev *evaluator) any {
 	if diags.HasErrors() || v.IsNull() {
 		return nil
 	}
+	if d.known && !v.IsWhollyKnown() {
+		d.fail(n.expr.Range(), "Value not known", "%s depends on a value that could not be found out. Mend that first.", a.name)
+		return nil
+	}
 	if _, ok := n.expr.(*jsonString); ok && v.Type() == cty.String && v.IsKnown() {
 		v = fromTemplate(a.kind, v)
 	}
@@ -276,7 +281,7 @@ func (d *decoder) wrong(a *attribute, v cty.Value, at hcl.Range, hint string) an
 	if hint != "" {
 		hint = ": " + hint
 	}
-	d.fail(at, "Wrong type", "%s takes a %s, and this is %s%s.", a.name, a.kind, what, hint)
+	d.fail(at, "Wrong type", "%s takes a %s, and this is a %s%s.", a.name, a.kind, what, hint)
 	return nil
 }
 
@@ -298,6 +303,9 @@ func (d *decoder) scalar(a *attribute, v cty.Value, at hcl.Range) any {
 		return KnownOnHost
 	}
 	if v.Type() != cty.String {
+		if a.kind == kindDuration && v.Type() == cty.Number {
+			return d.wrong(a, v, at, `write it with its unit: "30s"`)
+		}
 		return d.wrong(a, v, at, quoteHint(v))
 	}
 	if !v.IsKnown() {
@@ -316,7 +324,10 @@ func (d *decoder) scalar(a *attribute, v cty.Value, at hcl.Range) any {
 		return t.UTC().Format(time.RFC3339Nano)
 	}
 	if why := a.check(s); why != "" {
-		d.fail(at, "Invalid "+a.name, "%s: %s.", a.name, why)
+		if !strings.HasSuffix(why, "?") {
+			why += "."
+		}
+		d.fail(at, "Invalid "+a.name, "%s: %s", a.name, why)
 		return nil
 	}
 	return s
@@ -325,7 +336,7 @@ func (d *decoder) scalar(a *attribute, v cty.Value, at hcl.Range) any {
 // check applies the row's words and form to one string.
 func (a *attribute) check(s string) string {
 	if a.words != nil && !slices.Contains(a.words, s) {
-		return fmt.Sprintf("%q is none of %s.%s", s, strings.Join(a.words, ", "), strings.TrimSuffix(didYouMean(s, a.words), "?")+"?")
+		return strings.TrimSuffix(fmt.Sprintf("%q is none of %s.%s", s, strings.Join(a.words, ", "), didYouMean(s, a.words)), ".")
 	}
 	if a.form != nil {
 		return a.form.ok(s)
@@ -393,7 +404,7 @@ func (d *decoder) list(a *attribute, v cty.Value, at hcl.Range) any {
 		return KnownOnHost
 	}
 	if !isSequence(v.Type()) {
-		return d.wrong(a, v, at, `write a list: ["…"]`)
+		return d.wrong(a, v, at, `write a list, ["…", "…"]`)
 	}
 	out := []any{}
 	seen := map[string]bool{}
@@ -570,11 +581,11 @@ func (d *decoder) credential(c *hclsyntax.FunctionCallExpr, ev *evaluator) any {
 		d.fail(c.Args[0].Range(), "Invalid credential", `credential takes a name: credential("web-token").`)
 		return nil
 	}
-	if !v.IsKnown() {
+	if !v.IsKnown() && !d.known {
 		return map[string]any{"credential": KnownOnHost}
 	}
-	if !credentialPattern.MatchString(v.AsString()) {
-		d.fail(c.Args[0].Range(), "Invalid credential", "A credential's name is a file's name of letters, digits and . _ -; %q is not.", v.AsString())
+	if !v.IsKnown() || !credentialPattern.MatchString(v.AsString()) {
+		d.fail(c.Args[0].Range(), "Invalid credential", "A credential's name is a file's name of letters, digits and . _ -, and this is none.")
 		return nil
 	}
 	return map[string]any{"credential": v.AsString()}

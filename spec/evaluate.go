@@ -32,7 +32,7 @@ func (sc *scope) evaluation(h *header, host *Host) *evaluation {
 	vars["release"] = cty.ObjectVal(map[string]cty.Value{
 		"version": cty.UnknownVal(cty.String), "digest": cty.UnknownVal(cty.String)})
 	return &evaluation{sc: sc, h: h, host: host, vars: vars, hashed: map[string]any{},
-		d: &decoder{full: newEvaluator(vars), alike: alike, src: sc.src}}
+		d: &decoder{full: newEvaluator(vars), alike: alike, src: sc.src, known: host != nil}}
 }
 
 func copied(m map[string]cty.Value) map[string]cty.Value {

@@ -126,7 +126,7 @@ func (d *decoder) checkLabels(s *schema, n *blockNode) bool {
 		if s.drivers != nil {
 			hint = " Valid here: " + joined(s.driverNames()) + "."
 		}
-		d.fail(n.def, "Label missing", "%s needs a label, the %s: %s \"…\" { … }.%s", n.typ, l.doc, n.typ, hint)
+		d.fail(n.def, "Label missing", "%s needs a label, %s: %s \"…\" { … }.%s", n.typ, l.doc, n.typ, hint)
 	case len(n.labels) > s.labelsAllowed():
 		extra := n.labels[s.labelsAllowed()]
 		d.fail(extra.rng, "Too many labels", "%s takes %d, and %q is one more.", n.typ, s.labelsAllowed(), extra.name)

@@ -89,8 +89,8 @@ type verdict struct {
 
 // For is what one host should run. Only its services, and what they depend on,
 // are evaluated. A service with an error is in Held instead, and so is one that
-// depends on it, however far. The diagnostics are all of these, the faults of
-// the environment, and warnings.
+// depends on it, however far. Where the environment has faults, all of them are
+// held. The diagnostics are all of these, the faults, and warnings.
 func (f *Fleet) For(h Host) (Wanted, hcl.Diagnostics) {
 	w := Wanted{Commit: f.commit, Host: h, Held: map[string]hcl.Diagnostics{}}
 	diags := f.Faults(h.Environment)
@@ -113,6 +113,14 @@ func (f *Fleet) For(h Host) (Wanted, hcl.Diagnostics) {
 		}
 		i += len(same)
 	}
+	if diags.HasErrors() {
+		// Nothing of this environment is taken up, so nothing is evaluated.
+		for _, name := range here {
+			w.Held[name] = errorsOf(diags)
+		}
+		sc.drop()
+		return w, unique(diags)
+	}
 	for _, name := range here {
 		v.follow(name, true)
 	}
@@ -132,7 +140,8 @@ func (f *Fleet) For(h Host) (Wanted, hcl.Diagnostics) {
 	}
 	w.Freezes, w.Overrides, w.Moved, w.Resolved = sc.freezes, sc.overrides, sc.moved, sc.resolved
 	for _, r := range sc.removed {
-		if r.hosts.Matches(h.Labels) {
+		// Declared here as well is an error of that service: it is held, not removed.
+		if r.hosts.Matches(h.Labels) && v.memo[r.name] == nil {
 			w.Removed = append(w.Removed, Removed{r.name, Origin{f.commit, r.at}})
 		}
 	}

@@ -201,19 +201,21 @@ func isFullSplat(tokens hclsyntax.Tokens, i int) bool {
 	return i > 0 && tokens[i-1].Type == hclsyntax.TokenOBrack
 }
 
-// opensFor reports whether the word at i is the first after its bracket and is
-// not a name that is being given a value.
+// opensFor reports whether the word at i is the first after its bracket and
+// another word follows, as only a loop has it.
 func opensFor(tokens hclsyntax.Tokens, i int) bool {
-	for j := i - 1; j >= 0; j-- {
-		switch tokens[j].Type {
-		case hclsyntax.TokenNewline, hclsyntax.TokenComment:
-			continue
-		case hclsyntax.TokenOBrack, hclsyntax.TokenOBrace:
-			return i+1 < len(tokens) && tokens[i+1].Type == hclsyntax.TokenIdent
-		}
-		return false
+	blank := func(t hclsyntax.TokenType) bool {
+		return t == hclsyntax.TokenNewline || t == hclsyntax.TokenComment
 	}
-	return false
+	before, after := i-1, i+1
+	for before >= 0 && blank(tokens[before].Type) {
+		before--
+	}
+	for after < len(tokens) && blank(tokens[after].Type) {
+		after++
+	}
+	return before >= 0 && after < len(tokens) && tokens[after].Type == hclsyntax.TokenIdent &&
+		(tokens[before].Type == hclsyntax.TokenOBrack || tokens[before].Type == hclsyntax.TokenOBrace)
 }
 
 // guardJSON does the same for HCL's JSON form. The file must be plain JSON;

@@ -37,7 +37,7 @@ var kindNames = [...]string{
 	kindInt:      "whole number",
 	kindBool:     "true or false",
 	kindStrings:  "list of strings",
-	kindArgv:     "command: list of strings, never a shell line",
+	kindArgv:     "list of strings, never a shell line",
 	kindMap:      "map of strings",
 	kindTexts:    "map of strings or credential(name)",
 	kindShare:    "number, or share such as \"25%\"",

@@ -234,7 +234,7 @@ func (le *localEval) eval(name string, from hcl.Range) {
 	}
 	le.state[name] = 1
 	mine := map[string]cty.Value{}
-	whole := false
+	whole, bad := false, false
 	for _, t := range refs(n.expr) {
 		if t.RootName() != "local" {
 			continue
@@ -254,8 +254,13 @@ func (le *localEval) eval(name string, from hcl.Range) {
 		}
 		if le.all[dep] != nil {
 			le.eval(dep, t.SourceRange())
-			mine[dep] = le.done[dep]
+			got, ok := le.done[dep]
+			if !ok || !got.IsKnown() {
+				bad = true // it has an error, which was said
+			}
+			mine[dep] = got
 		} else {
+			bad = true
 			le.diags = append(le.diags, problem(t.SourceRange(), "Unknown name", "There is no local.%s.%s", dep, didYouMean(dep, le.names)))
 		}
 	}
@@ -264,15 +269,9 @@ func (le *localEval) eval(name string, from hcl.Range) {
 	switch {
 	case whole:
 		le.diags = append(le.diags, problem(n.expr.Range(), "Locals in a circle", "A local cannot use local as a whole: it would hold itself. Name the one that is meant."))
-	case le.total > 4*maxValue:
+	case bad, le.total > 4*maxValue:
 		// said already
 	default:
-		for _, d := range mine {
-			if d == cty.DynamicVal { // it had an error, which was said
-				le.done[name] = cty.DynamicVal
-				return
-			}
-		}
 		before := len(le.diags)
 		le.ev.ctx.Variables["local"] = cty.ObjectVal(mine)
 		got, diags := le.ev.eval(n.expr)
