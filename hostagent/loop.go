@@ -238,7 +238,7 @@ func (l *loop) finish(out reconcile.Outcome) {
 	}
 	want := l.want
 	var next []string
-	if (s.dirty || out.Changed || out.Stage == reconcile.Resting && len(s.plan.Steps) > 0) && !s.parked {
+	if (s.dirty || out.Changed || out.Stage == reconcile.Resting && (len(s.plan.Steps) > 0 || s.plan.Resume)) && !s.parked {
 		next = append(next, out.Service)
 	}
 	if out.Changed && out.Stage != reconcile.Pending {

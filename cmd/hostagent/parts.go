@@ -65,6 +65,14 @@ func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, w
 		_ = source.Close()
 		return nil, err
 	}
+	if w := watch; f.Watch != nil {
+		watch = func(p reconcile.Progressed) {
+			f.Watch(p)
+			if w != nil {
+				w(p)
+			}
+		}
+	}
 	p := &parts{config: cfg, journal: j, source: source, log: log}
 	p.agent = hostagent.New(hostagent.Options{
 		Host: cfg.Host, Parallel: cfg.Parallel, Alone: cfg.Alone, URL: cfg.Source.URL,

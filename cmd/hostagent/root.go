@@ -7,12 +7,18 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"drydock/reconcile"
 )
 
 // Streams are where a command reads and writes: results to Out, all else to Err.
 type Streams struct {
 	In       io.Reader
 	Out, Err io.Writer
+
+	// Watch sees every journal record once it is durable; nil outside tests,
+	// which end the process there.
+	Watch func(reconcile.Progressed)
 }
 
 // The exit codes. `plan --detailed-exitcode` has one of its own, 2.

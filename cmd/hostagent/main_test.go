@@ -1,0 +1,47 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"drydock/hostagent/argv"
+	"drydock/reconcile"
+)
+
+// asAgent makes the test binary the agent; killAfter ends it with SIGKILL once
+// so many records are durable.
+const (
+	asAgent   = "DRYDOCK_TEST_AS_AGENT"
+	killAfter = "DRYDOCK_TEST_KILL_AFTER"
+)
+
+func TestMain(m *testing.M) {
+	if code, ours := argv.Shim(os.Args); ours {
+		os.Exit(code)
+	}
+	if os.Getenv(asAgent) == "" {
+		os.Exit(m.Run())
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	s := Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}
+	if k, err := strconv.ParseInt(os.Getenv(killAfter), 10, 64); err == nil {
+		s.Watch = dieAfter(k)
+	}
+	os.Exit(Main(ctx, os.Args[1:], s))
+}
+
+func dieAfter(k int64) func(reconcile.Progressed) {
+	var n atomic.Int64
+	return func(p reconcile.Progressed) {
+		if p.Record.Kind != "" && n.Add(1) == k {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	}
+}
