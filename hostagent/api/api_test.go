@@ -161,12 +161,13 @@ func TestSocketOfADeadAgentIsReplacedALivingOnesNever(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	line := make([]byte, 10)
 	if _, err := io.ReadFull(out, line); err != nil || string(line) != "listening\n" {
 		t.Fatal(string(line), err)
 	}
 	if _, err := Listen(state, &agent{}); err == nil || !strings.Contains(err.Error(), "another agent") {
-		t.Errorf("a living agent's socket: %v", err)
+		t.Fatalf("a living agent's socket: %v", err)
 	}
 	if err := NewClient(state).Pause(t.Context()); err != nil {
 		t.Errorf("it is harmed: %v", err)

@@ -79,7 +79,7 @@ func (s *scrape) Collect(ch chan<- prometheus.Metric) {
 	seen := map[string]bool{}
 	for _, service := range status.Services {
 		if seen[service.Name] {
-			continue // two of a name would fail the whole scrape
+			continue // two of a name would be an error of the whole scrape
 		}
 		seen[service.Name] = true
 		for state := reconcile.Converged; state <= reconcile.Orphaned; state++ {

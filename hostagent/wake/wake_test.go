@@ -236,7 +236,11 @@ func TestBusyFileIsRateLimited(t *testing.T) {
 		if wakes < 8 || wakes > 11 {
 			t.Errorf("%d wakes in 2 s", wakes)
 		}
-		<-w.C() // the last event is not lost
+		select {
+		case <-w.C(): // the last event is not lost
+		case <-time.After(time.Second):
+			t.Error("the last event is lost")
+		}
 		close(watcher.Events)
 		_ = w.Close()
 	})
@@ -283,4 +287,26 @@ func TestSetPathsKeepsAndLetsGo(t *testing.T) {
 	if err := w.SetPaths(nil); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestMadeAnewUnseen(t *testing.T) {
+	// An ancestor that nobody watches is moved away: the next SetPaths sees it.
+	top := filepath.Join(t.TempDir(), "top")
+	path := filepath.Join(top, "web", "current")
+	mkdir(t, filepath.Dir(path))
+	w := watching(t, path)
+	if err := os.Rename(top, top+".old"); err != nil {
+		t.Fatal(err)
+	}
+	mkdir(t, filepath.Dir(path))
+	drain(w)
+	if err := w.SetPaths([]string{path}); err != nil {
+		t.Fatal(err)
+	}
+	if !w.files.watches(filepath.Dir(path)) {
+		t.Fatal("it watches what was moved away")
+	}
+	drain(w)
+	put(t, path)
+	await(t, w)
 }
