@@ -243,7 +243,7 @@ func (x *indexer) resolve(ctx context.Context) error {
 
 // delta computes one, or reports that its base is not known yet.
 func (x *indexer) delta(d pending) (bool, error) {
-	kind, data, err := x.pack.readWith(d.offset, x.limit, func(e entry) (int64, error) {
+	kind, data, err := x.pack.readWith(d.offset, x.limit, x.limit, func(e entry) (int64, error) {
 		if e.kind == plumbing.OFSDeltaObject {
 			return e.base, nil
 		}

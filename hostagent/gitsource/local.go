@@ -84,8 +84,13 @@ func (r *Repository) send(w io.Writer, want plumbing.Hash, ours *objects) error 
 	if _, err := out.Write(head); err != nil {
 		return err
 	}
+	// Fast rather than small: nothing crosses a network here.
+	z, err := zlib.NewWriterLevel(out, zlib.BestSpeed)
+	if err != nil {
+		return err
+	}
 	for _, h := range list {
-		if err := r.sendOne(out, h, set); err != nil {
+		if err := r.sendOne(out, z, h, set); err != nil {
 			return err
 		}
 	}
@@ -98,7 +103,7 @@ func (r *Repository) send(w io.Writer, want plumbing.Hash, ours *objects) error 
 
 // sendOne writes an object, as the delta that it is stored as if its base goes
 // along out of the same pack (so no circle can arise), and whole otherwise.
-func (r *Repository) sendOne(out io.Writer, h plumbing.Hash, set map[plumbing.Hash]bool) error {
+func (r *Repository) sendOne(out io.Writer, z *zlib.Writer, h plumbing.Hash, set map[plumbing.Hash]bool) error {
 	if delta, base, ok := r.storedDelta(h, set); ok {
 		if err := entryHead(out, plumbing.REFDeltaObject, len(delta)); err != nil {
 			return err
@@ -106,7 +111,7 @@ func (r *Repository) sendOne(out io.Writer, h plumbing.Hash, set map[plumbing.Ha
 		if _, err := out.Write(base[:]); err != nil {
 			return err
 		}
-		return deflate(out, delta)
+		return deflate(z, out, delta)
 	}
 	kind, data, err := r.objects.read(h, 0)
 	if err != nil {
@@ -115,7 +120,7 @@ func (r *Repository) sendOne(out io.Writer, h plumbing.Hash, set map[plumbing.Ha
 	if err := entryHead(out, kind, len(data)); err != nil {
 		return err
 	}
-	return deflate(out, data)
+	return deflate(z, out, data)
 }
 
 func (r *Repository) storedDelta(h plumbing.Hash, set map[plumbing.Hash]bool) ([]byte, plumbing.Hash, bool) {
@@ -227,8 +232,8 @@ func entryHead(w io.Writer, kind plumbing.ObjectType, size int) error {
 	return err
 }
 
-func deflate(w io.Writer, data []byte) error {
-	z := zlib.NewWriter(w)
+func deflate(z *zlib.Writer, w io.Writer, data []byte) error {
+	z.Reset(w)
 	if _, err := z.Write(data); err != nil {
 		return fmt.Errorf("pack: %w", err)
 	}

@@ -259,14 +259,7 @@ func (o *objects) read(h plumbing.Hash, limit int64) (kind plumbing.ObjectType, 
 
 func (o *objects) readOnce(h plumbing.Hash, limit int64) (plumbing.ObjectType, []byte, error) {
 	if p, off, ok := o.find(h); ok {
-		_, size, err := p.stat(off)
-		if err != nil {
-			return 0, nil, err
-		}
-		if size > limit {
-			return 0, nil, fail(ErrTooLarge, "%d bytes, more than the limit of %d", size, limit)
-		}
-		return p.read(off, o.limit)
+		return p.read(off, limit, o.limit)
 	}
 	f, err := o.loose(h)
 	if err != nil {
@@ -278,7 +271,7 @@ func (o *objects) readOnce(h plumbing.Hash, limit int64) (plumbing.ObjectType, [
 		return 0, nil, err
 	}
 	if size > limit {
-		return 0, nil, fail(ErrTooLarge, "%d bytes, more than the limit of %d", size, limit)
+		return 0, nil, tooLarge(size, limit)
 	}
 	data, err := inflateExactly(r, size)
 	return kind, data, err

@@ -167,25 +167,43 @@ func (e entry) delta() bool {
 // inflate reads at most limit bytes of an entry's content; whole says that it
 // must be all there is.
 func (p *pack) inflate(e entry, limit int64, whole bool) ([]byte, error) {
-	z, err := zlib.NewReader(bufio.NewReaderSize(io.NewSectionReader(p.file, e.data, p.size-packTrailer-e.data), 4096))
+	f, err := p.cache.inflater(io.NewSectionReader(p.file, e.data, p.size-packTrailer-e.data))
 	if err != nil {
 		return nil, fail(ErrCorrupt, "pack: %w", err)
 	}
-	defer z.Close()
+	defer p.cache.inflaters.Put(f)
 	if !whole {
-		data, err := io.ReadAll(io.LimitReader(z, limit))
+		data, err := io.ReadAll(io.LimitReader(f.z, limit))
 		if err != nil {
 			return nil, fail(ErrCorrupt, "pack: %w", err)
 		}
 		return data, nil
 	}
-	return inflateExactly(z, e.size)
+	return inflateExactly(f.z, e.size)
+}
+
+// inflater is a decompressor and its buffer, 44 KB that are used again.
+type inflater struct {
+	in *bufio.Reader
+	z  io.ReadCloser
+}
+
+func (c *baseCache) inflater(from io.Reader) (*inflater, error) {
+	f, ok := c.inflaters.Get().(*inflater)
+	if !ok {
+		f = &inflater{in: bufio.NewReaderSize(from, 4096)}
+		var err error
+		f.z, err = zlib.NewReader(f.in)
+		return f, err
+	}
+	f.in.Reset(from)
+	return f, f.z.(zlib.Resetter).Reset(f.in, nil)
 }
 
 // inflateExactly trusts a declared size only as far as bytes really come.
 func inflateExactly(z io.Reader, size int64) ([]byte, error) {
 	var buf bytes.Buffer
-	buf.Grow(int(min(size, 1<<20)) + bytes.MinRead)
+	buf.Grow(int(min(size, 1<<20)) + bytes.MinRead) // room for ReadFrom to see the end
 	n, err := buf.ReadFrom(io.LimitReader(z, size+1))
 	if err != nil {
 		return nil, fail(ErrCorrupt, "object: %w", err)
@@ -260,56 +278,68 @@ func deltaSizes(delta []byte) (base, result int64, err error) {
 	return int64(b), int64(r), nil
 }
 
-// read is an object's whole content, of which no part may exceed limit. The
-// caller checks the hash.
-func (p *pack) read(off, limit int64) (plumbing.ObjectType, []byte, error) {
-	return p.readWith(off, limit, p.baseOf)
+// read is an object's whole content, at most limit bytes of it; none that it
+// is made from may exceed most. The caller checks the hash.
+func (p *pack) read(off, limit, most int64) (plumbing.ObjectType, []byte, error) {
+	return p.readWith(off, limit, most, p.baseOf)
 }
 
 // readWith is read with another way to find bases, for a pack that has no
 // index yet.
-func (p *pack) readWith(off, limit int64, baseOf func(entry) (int64, error)) (plumbing.ObjectType, []byte, error) {
+func (p *pack) readWith(off, limit, most int64, baseOf func(entry) (int64, error)) (plumbing.ObjectType, []byte, error) {
 	entries, offsets, err := p.chain(off, baseOf)
 	if err != nil {
 		return 0, nil, err
 	}
 	last := len(entries) - 1
 	kind := entries[last].kind
-
-	// Begin with the nearest base that is still at hand.
-	from := last
-	var data []byte
-	for i := range entries {
-		if d, ok := p.cache.get(p, offsets[i]); ok {
-			from, data = i, d
-			break
+	allowed := func(i int) int64 {
+		if i == 0 {
+			return limit
 		}
+		return most
 	}
+	from, data := p.nearest(offsets)
 	if data == nil {
-		if entries[last].size > limit {
-			return 0, nil, fail(ErrTooLarge, "object of %d bytes, more than %d", entries[last].size, limit)
+		if from = last; entries[from].size > allowed(from) {
+			return 0, nil, tooLarge(entries[from].size, allowed(from))
 		}
-		if data, err = p.inflate(entries[last], 0, true); err != nil {
+		if data, err = p.inflate(entries[from], 0, true); err != nil {
 			return 0, nil, err
 		}
 		if last > 0 {
-			p.cache.put(p, offsets[last], data)
+			p.cache.put(p, offsets[from], data)
 		}
 	}
 	for i := from - 1; i >= 0; i-- {
-		if data, err = p.patch(entries[i], data, limit); err != nil {
+		if data, err = p.patch(entries[i], data, allowed(i), most); err != nil {
 			return 0, nil, err
 		}
-		if i > 0 || last < 8 { // a result is often the next object's base
-			p.cache.put(p, offsets[i], data)
-		}
+		p.cache.put(p, offsets[i], data) // a result is often the next object's base
+	}
+	if int64(len(data)) > limit {
+		return 0, nil, tooLarge(int64(len(data)), limit)
 	}
 	return kind, data, nil
 }
 
-func (p *pack) patch(e entry, base []byte, limit int64) ([]byte, error) {
-	if e.size > limit {
-		return nil, fail(ErrTooLarge, "delta of %d bytes, more than %d", e.size, limit)
+// nearest is the first of a chain that is still at hand.
+func (p *pack) nearest(offsets []int64) (int, []byte) {
+	for i, off := range offsets {
+		if d, ok := p.cache.get(p, off); ok {
+			return i, d
+		}
+	}
+	return 0, nil
+}
+
+func tooLarge(size, limit int64) error {
+	return fail(ErrTooLarge, "%d bytes, more than the limit of %d", size, limit)
+}
+
+func (p *pack) patch(e entry, base []byte, limit, most int64) ([]byte, error) {
+	if e.size > most {
+		return nil, tooLarge(e.size, most)
 	}
 	delta, err := p.inflate(e, 0, true)
 	if err != nil {
@@ -323,7 +353,7 @@ func (p *pack) patch(e entry, base []byte, limit int64) ([]byte, error) {
 		return nil, fail(ErrCorrupt, "delta for a base of %d bytes on one of %d", src, len(base))
 	}
 	if result > limit {
-		return nil, fail(ErrTooLarge, "object of %d bytes, more than %d", result, limit)
+		return nil, tooLarge(result, limit)
 	}
 	out, err := packfile.PatchDelta(base, delta)
 	if err != nil {
@@ -338,6 +368,8 @@ func (p *pack) patch(e entry, base []byte, limit int64) ([]byte, error) {
 // baseCache keeps the bases of deltas that were used last, bounded in bytes.
 // What it returns is shared: never write to it.
 type baseCache struct {
+	inflaters sync.Pool
+
 	mu    sync.Mutex
 	limit int64
 	held  int64

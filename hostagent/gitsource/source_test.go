@@ -34,7 +34,9 @@ func newOrigin(t testing.TB) *origin {
 	}
 	o := &origin{t, filepath.Join(t.TempDir(), "origin")}
 	run(t, "", "git", "init", "-q", "-b", "main", o.dir)
-	o.git("config", "uploadpack.allowAnySHA1InWant", "true")
+	o.git("config", "gc.auto", "0")       // would go on in the background after the test
+	o.git("config", "core.fsync", "none") // the tests' own repositories need not survive a power cut
+	o.git("config", "core.looseCompression", "0")
 	return o
 }
 
