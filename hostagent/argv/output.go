@@ -58,7 +58,7 @@ func (c *capped) String() string {
 	return strings.ToValidUTF8(s, "�")
 }
 
-// cap64 is String of a file's content, of which only head and tail are read.
+// cappedFile is String of a file's content, of which only head and tail are read.
 func cappedFile(f *os.File) string {
 	info, err := f.Stat()
 	if err != nil {

@@ -54,7 +54,7 @@ func (t Trace) String() string {
 	case len(t.Others) > 0:
 		return fmt.Sprintf("%v and %d others that it left behind", t.Others[0].ID, len(t.Others)-1)
 	case t.locked:
-		return "a process that holds " + "its lock"
+		return "a process that holds its lock"
 	}
 	return "no process"
 }

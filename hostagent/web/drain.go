@@ -50,6 +50,7 @@ func (c drainConfig) call(s reconcile.Step) string {
 	return c.Drain
 }
 
+// said is what the note says after this call.
 func said(s reconcile.Step, c drainConfig) string { return s.Phase.String() + " " + c.call(s) }
 
 // Done reports whether this call was the last that succeeded.
