@@ -14,7 +14,8 @@ import (
 const (
 	maxString       = 64 << 10
 	maxCollection   = 10_000
-	maxValue        = 1 << 20 // a service's values together, or one local
+	maxValue        = 1 << 20  // a service's values together, or one local
+	maxHost         = 64 << 20 // the values of all services that are looked at together
 	maxValueDepth   = 64
 	maxWork         = 64 << 20 // bytes looked at or made while one service, or the locals, are evaluated
 	elementOverhead = 32

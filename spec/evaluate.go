@@ -73,7 +73,12 @@ func (sc *scope) service(h *header, host *Host) (Declared, hcl.Diagnostics) {
 			break
 		}
 	}
+	if sc.size > maxHost {
+		se.d.fail(h.at, "Too much for one host", "The services that this host runs have more than %d bytes of values together, so this one was not looked at.", maxHost)
+		return se.out, se.d.diags
+	}
 	se.run(&sc.tree(h.file).blocks[h.item])
+	sc.size += se.d.size
 	diags := capped(se.d.diags)
 	if !diags.HasErrors() {
 		se.out.SpecHash = hashOf(se.hashed)

@@ -409,8 +409,13 @@ func (sc *scope) validate() hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	byPath := map[string][]placed{}
 	declared := map[string]placed{}
+	const most = 2000 // mistakes; nobody reads more
 	for _, name := range sc.names {
+		if len(diags) > most {
+			break
+		}
 		for _, h := range sc.named(name) {
+			sc.size = 0 // nothing of it is kept
 			d, ds := sc.service(h, nil)
 			diags = append(diags, ds...)
 			if ds.HasErrors() {

@@ -244,7 +244,7 @@ func guardJSON(name string, src []byte) *hcl.Diagnostic {
 			depth--
 		case '"':
 			end := stringEnd(src, i)
-			n, d := guardJSONString(name, src[i:end], here(i, i), depth)
+			n, d := guardJSONString(name, src[i:end], depth)
 			if d != nil {
 				d.Subject = here(i, end).Ptr()
 				return d
@@ -287,7 +287,9 @@ func stringEnd(src []byte, i int) int {
 	return min(i+1, len(src))
 }
 
-func guardJSONString(name string, quoted []byte, at hcl.Range, depth int) (int, *hcl.Diagnostic) {
+// guardJSONString scans one string; where it stands is filled in by the caller.
+func guardJSONString(name string, quoted []byte, depth int) (int, *hcl.Diagnostic) {
+	at := place0(name)
 	var s string
 	if err := json.Unmarshal(quoted, &s); err != nil {
 		return 0, problem(at, "Not JSON", "This string is not valid JSON: %v.", err)
@@ -303,9 +305,14 @@ func guardJSONString(name string, quoted []byte, at hcl.Range, depth int) (int, 
 	return len(tokens), sc.run(tokens)
 }
 
-// problem is an error at a place.
+// problem is an error at a place. What it quotes may be long, so it is cut.
 func problem(at hcl.Range, summary, format string, args ...any) *hcl.Diagnostic {
-	return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: fmt.Sprintf(format, args...), Subject: &at}
+	const most = 1500
+	detail := fmt.Sprintf(format, args...)
+	if len(detail) > most {
+		detail = strings.ToValidUTF8(detail[:most], "") + "…"
+	}
+	return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: detail, Subject: &at}
 }
 
 // warning is a thing that holds nothing, at a place.

@@ -30,6 +30,7 @@ type scope struct {
 
 	trees     map[*file]*body // parsed again, up to a limit
 	treeBytes int
+	size      int // of the values of the services at hand
 }
 
 type profileRef struct {
@@ -131,7 +132,7 @@ func (sc *scope) tree(f *file) *body {
 // drop forgets all trees.
 func (sc *scope) drop() {
 	clear(sc.trees)
-	sc.treeBytes = 0
+	sc.treeBytes, sc.size = 0, 0
 }
 
 // src finds a file's bytes among the trees at hand first: an index of all files

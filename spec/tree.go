@@ -263,14 +263,31 @@ func isLiteral(x hclsyntax.Expression) bool {
 	return false
 }
 
-// didYouMean is " Did you mean ...?" for the nearest word, or "".
+// didYouMean is " Did you mean ...?" for the nearest word, or "". Of many words
+// only likely ones are compared, and of those not all: a file may hold
+// thousands of mistakes.
 func didYouMean(word string, words []string) string {
-	best, dist := "", max(2, len(word)/3)+1
+	const most, many = 1000, 300
+	best, dist := "", max(2, min(len(word), 60)/3)+1
+	if len(word) == 0 || len(word) > 200 {
+		return ""
+	}
+	compared := 0
 	for _, w := range words {
+		if w == "" || len(words) > many && w[0] != word[0] {
+			continue
+		}
+		if best == "" && len(word) > 2 && strings.HasPrefix(w, word) && len(w) < 200 {
+			best = w
+		}
+		if len(w)-len(word) >= dist || len(word)-len(w) >= dist {
+			continue
+		}
+		if compared++; compared > most {
+			break
+		}
 		if d := levenshtein.Distance(word, w, nil); d < dist {
 			best, dist = w, d
-		} else if best == "" && len(word) > 2 && strings.HasPrefix(w, word) {
-			best = w
 		}
 	}
 	if best == "" {
