@@ -215,7 +215,7 @@ func (d differ) deploy(phases set, detail string) ServicePlan {
 	}
 	b := build{host: d.host, target: *d.want, running: running, purpose: Deploy, detail: p.Reason, drains: r.Drains}
 	p.Steps = d.needed(b.candidates(phases), phases)
-	p.Slot = !p.First && r.Held == nil && takesOut(p.Steps)
+	p.Slot = !p.First && d.slot(p.Steps)
 	return p
 }
 
@@ -239,13 +239,13 @@ func (d differ) needed(steps []Step, phases set) []Step {
 		}
 		switch s.Phase {
 		case Drain:
-			if d.byPerson(s.Block) {
+			if d.byHand(s.Block) {
 				return true
 			}
 			_, ours := d.have.Drains[drainKey(s.Block)]
 			return ours && d.is(s.Block).Is != Present
 		case Undrain:
-			if d.byPerson(s.Block) {
+			if d.have.Held != nil || d.byHand(s.Block) {
 				return true
 			}
 			if !phases.has(Drain) && d.have.Running != nil {
@@ -281,11 +281,8 @@ func (d differ) is(b spec.Block) Condition {
 	return d.found[b.ID()]
 }
 
-// byPerson reports whether a person, not we, took a place out of rotation.
-func (d differ) byPerson(b spec.Block) bool {
-	if d.have.Held != nil {
-		return true
-	}
+// byHand reports whether somebody, not we, took a place out of rotation.
+func (d differ) byHand(b spec.Block) bool {
 	key := drainKey(b)
 	if _, ours := d.have.Drains[key]; ours {
 		return false
@@ -322,7 +319,7 @@ func (d differ) mend(s spec.Service) ServicePlan {
 			return p
 		}
 		p.Steps = d.needed(b.candidates(phases), phases)
-		p.Slot = r.Held == nil
+		p.Slot = d.slot(p.Steps)
 		return p
 	}
 	return d.rotation(p, b)
@@ -348,7 +345,7 @@ func (d differ) rotation(p ServicePlan, b build) ServicePlan {
 		}
 	}
 	if len(p.Steps) > 0 {
-		p.State, p.Reason = Drifted, p.Steps[0].Detail
+		p.State, p.Reason, p.Slot = Drifted, p.Steps[0].Detail, r.Held != nil
 		return p
 	}
 	if r.Held != nil {
@@ -421,7 +418,7 @@ func PlanRevert(name string, have Observed, host string) ServicePlan {
 	})
 	return ServicePlan{
 		Service: name, State: Progressing, Reason: b.detail, Purpose: Revert, Target: target, Foreign: r.Running.Foreign,
-		Resume: true, Slot: r.Held == nil && takesOut(steps), Steps: steps,
+		Resume: true, Slot: d.slot(steps), Steps: steps,
 	}
 }
 
@@ -434,10 +431,11 @@ func (p ServicePlan) open() OpenPlan {
 	return o
 }
 
-// takesOut reports whether steps take a service out of rotation, or leave it out.
-func takesOut(steps []Step) bool {
+// slot reports whether steps take a serving service out. One that a person
+// holds out needs a slot to be taken out only.
+func (d differ) slot(steps []Step) bool {
 	return slices.ContainsFunc(steps, func(s Step) bool {
-		return s.Phase == Drain || s.Phase == Install || s.Phase == Migrate || s.Phase == Start
+		return s.Phase == Drain || d.have.Held == nil && (s.Phase == Install || s.Phase == Migrate || s.Phase == Start)
 	})
 }
 
@@ -470,7 +468,7 @@ func (d differ) resume() ServicePlan {
 	if done {
 		p.Steps = slices.DeleteFunc(p.Steps, func(s Step) bool { return s.Block.Type != "run" || o.Progress[s.ID].Is == Done })
 	}
-	p.Slot = !p.First && d.have.Held == nil && takesOut(p.Steps)
+	p.Slot = !p.First && d.slot(p.Steps)
 	return p
 }
 
@@ -530,7 +528,7 @@ func (d differ) unwanted(w spec.Wanted) ServicePlan {
 	p.Steps = d.needed(b.candidates(phaseSet(Drain, Install, Start)), everyPhase)
 	// Hooks stand around what makes a release run, not around its end.
 	p.Steps = slices.DeleteFunc(p.Steps, func(s Step) bool { return s.Block.Type == "run" && s.Phase != Drain })
-	p.Slot = r.Running != nil && r.Held == nil && takesOut(p.Steps)
+	p.Slot = r.Running != nil && d.slot(p.Steps)
 	// What serves is stopped before its files go.
 	slices.SortStableFunc(p.Steps, func(a, b Step) int { return cmp.Compare(removalOrder(a.Phase), removalOrder(b.Phase)) })
 	for i := range p.Steps {

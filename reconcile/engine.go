@@ -41,7 +41,9 @@ type Engine struct {
 	Now     func() time.Time
 	Jitter  func(time.Duration) time.Duration // adds up to a tenth
 	Log     *slog.Logger
-	Watch   func(Progressed) // every record and stage as it happens; must not block
+	Watch   func(Progressed) // every record and stage as it happens, from several goroutines; must not block
+
+	took func(transition) // for the test that holds the drawing to the executor
 }
 
 // Progressed is what a watcher sees of a plan on its way.

@@ -73,6 +73,9 @@ func (c *carrying) on(ev Event) {
 	if err != nil {
 		panic(err) // the drawing and the code have come apart
 	}
+	if c.took != nil {
+		c.took(transition{c.stage, ev, to})
+	}
 	c.stage, c.out.Stage = to, to
 	c.Watch(Progressed{Stage: to, Record: Record{Service: c.plan.Service}})
 }

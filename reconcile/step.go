@@ -75,6 +75,8 @@ func (c *carrying) already(ctx context.Context, d Driver, s Step) (bool, error) 
 	switch {
 	case row.always:
 		return false, nil
+	case row.once && p.Is == Failed && p.Faults > 0 && r.Open != nil && r.Open.Progress[s.ID].Is == Failed:
+		return false, ReleaseFault(errors.New(p.Reason), "") // killed before the verdict: it stands
 	case p.Is == Done && !row.again:
 		return true, nil
 	case p.Is == Begun, p.Is == Done, p.Is == Failed && row.once, p.Is == "" && row.ask:
