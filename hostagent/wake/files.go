@@ -99,6 +99,9 @@ func (f *files) follow(path string, need map[string]bool) (added bool, err error
 		if err != nil {
 			return added, err
 		}
+		if _, ok := f.dirs[dir]; !ok {
+			continue // gone between the two looks: its parent must tell of it
+		}
 		if a && dir != filepath.Dir(path) && exists(child(dir, path)) {
 			_, err := f.follow(path, need)
 			return true, err
@@ -112,7 +115,8 @@ func (f *files) watch(dir string, need map[string]bool) (added bool, err error) 
 	need[dir] = true
 	info, err := os.Stat(dir)
 	if err != nil {
-		return false, nil // gone again; its parent's watch tells
+		delete(f.dirs, dir)
+		return false, nil // gone again
 	}
 	if old, ok := f.dirs[dir]; ok {
 		if os.SameFile(old, info) {
