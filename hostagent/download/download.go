@@ -58,15 +58,14 @@ func New(o Options) *Fetcher {
 		o.Free = freeSpace
 	}
 	transport := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-		TLSClientConfig:       &tls.Config{RootCAs: o.Roots},
-		TLSHandshakeTimeout:   10 * time.Second,
-		ResponseHeaderTimeout: o.Stall,
-		IdleConnTimeout:       10 * time.Second,
-		MaxIdleConnsPerHost:   1,
-		DisableCompression:    true, // the digest covers the bytes as they are served
-		ForceAttemptHTTP2:     true,
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		TLSClientConfig:     &tls.Config{RootCAs: o.Roots},
+		TLSHandshakeTimeout: 10 * time.Second,
+		IdleConnTimeout:     10 * time.Second,
+		MaxIdleConnsPerHost: 1,
+		DisableCompression:  true, // the digest covers the bytes as they are served
+		ForceAttemptHTTP2:   true,
 		// A header is small, or it is an attack.
 		MaxResponseHeaderBytes: 64 << 10,
 	}

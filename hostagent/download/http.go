@@ -22,7 +22,9 @@ func (t *try) http(ctx context.Context, u *url.URL) error {
 	if errors.As(err, &url) {
 		err = url.Err // the outer one holds the whole URL, secrets and all
 	}
-	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.As(err, new(*diskError)) {
+	// Also without an error: a connection that is being closed because ctx
+	// ended may still bring an orderly end of what is not whole.
+	if cause := context.Cause(ctx); cause != nil && !errors.As(err, new(*diskError)) {
 		return hint("The server is too slow, or something on the way is; the next try goes on from there", "%w after %d bytes", cause, t.have)
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {
