@@ -2,9 +2,12 @@ package hostagent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,8 +30,15 @@ type Options struct {
 	Log    *slog.Logger
 	Now    func() time.Time
 	Jitter func(time.Duration) time.Duration
-	Boot   string                     // the kernel's boot id
-	Watch  func(reconcile.Progressed) // sees every record as it is written, instead of the log; must not block; may be nil
+	Boot   string // the kernel's boot id
+	// Watch sees every record as it is written; must not block; may be nil.
+	// Quiet leaves the records to it, and the log without them.
+	Watch func(reconcile.Progressed)
+	Quiet bool
+	// Polled and Passed are told how each look at the source, and each pass
+	// over all services, went; may be nil.
+	Polled func(error)
+	Passed func(time.Duration, error)
 	// Grace is how long a stopping agent lets plans that have begun come to
 	// their end before it leaves them to the next start. Default 75s.
 	Grace time.Duration
@@ -40,11 +50,14 @@ type Agent struct {
 	engine   *reconcile.Engine
 	resolver *resolver
 	asks     chan ask
+	nudges   chan struct{} // holds at most one
 	finished chan reconcile.Outcome
 	fetched  chan resolved
 
 	mu       sync.Mutex
 	looping  bool
+	turning  time.Time // since when the loop handles one event; zero while it waits
+	ready    bool      // every service was looked at once
 	want     spec.Wanted
 	source   reconcile.SourceStatus
 	services map[string]*service
@@ -77,6 +90,7 @@ func New(o Options) *Agent {
 	a := &Agent{
 		Options:  o,
 		asks:     make(chan ask),
+		nudges:   make(chan struct{}, 1),
 		finished: make(chan reconcile.Outcome),
 		fetched:  make(chan resolved),
 		services: map[string]*service{},
@@ -112,9 +126,10 @@ func (a *Agent) watch(p reconcile.Progressed) {
 	a.mu.Unlock()
 	if a.Watch != nil {
 		a.Watch(p)
-		return
 	}
-	a.log(r)
+	if !a.Quiet {
+		a.log(r)
+	}
 }
 
 func (a *Agent) log(r reconcile.Record) {
@@ -289,7 +304,16 @@ func (a *Agent) adopt(r resolved) {
 	}
 }
 
-// Pause stops all plans that have not begun; Resume lets them go on.
+// Nudge wakes the loop, and does not wait.
+func (a *Agent) Nudge() {
+	select {
+	case a.nudges <- struct{}{}:
+	default:
+	}
+}
+
+// Pause stops all plans that have not begun; Resume lets them go on. Neither
+// waits for the pass that follows.
 func (a *Agent) Pause(ctx context.Context) error {
 	return a.tell(ctx, reconcile.Record{Kind: reconcile.Paused})
 }
@@ -299,7 +323,8 @@ func (a *Agent) Resume(ctx context.Context) error {
 	return a.tell(ctx, reconcile.Record{Kind: reconcile.Resumed})
 }
 
-// Drain takes a service out of rotation for a person, until Undrain.
+// Drain takes a service out of rotation for a person, until Undrain, and
+// returns when the pass that does so is over.
 func (a *Agent) Drain(ctx context.Context, service string) error {
 	return a.person(ctx, service, reconcile.Held)
 }
@@ -313,29 +338,90 @@ func (a *Agent) person(ctx context.Context, service string, k reconcile.Kind) er
 	m := a.Journal.Memory()
 	r := m.Services[service]
 	if r == nil || r.Running == nil {
-		known := []string{}
-		for n, r := range m.Services {
-			if r.Running != nil {
-				known = append(known, n)
-			}
-		}
-		slices.Sort(known)
-		return fmt.Errorf("no service %q runs here; there are %v", service, known)
+		return &UnknownService{service, running(m)}
 	}
-	return a.tell(ctx, reconcile.Record{Kind: k, Service: service})
+	if err := a.tell(ctx, reconcile.Record{Kind: k, Service: service}); err != nil {
+		return err
+	}
+	return a.ask(ctx)
 }
+
+func running(m reconcile.Memory) (names []string) {
+	for n, r := range m.Services {
+		if r.Running != nil {
+			names = append(names, n)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// UnknownService says that no such service runs on this host.
+type UnknownService struct {
+	Name  string
+	Known []string
+}
+
+// Error names those that do.
+func (e *UnknownService) Error() string {
+	if len(e.Known) == 0 {
+		return fmt.Sprintf("no service %q runs here; none does yet", e.Name)
+	}
+	return fmt.Sprintf("no service %q runs here; there are: %s", e.Name, strings.Join(e.Known, ", "))
+}
+
+// NotFound makes the API answer so.
+func (e *UnknownService) NotFound() bool { return true }
 
 // tell writes a person's word down and lets a pass follow it.
 func (a *Agent) tell(ctx context.Context, r reconcile.Record) error {
 	if _, err := a.Journal.Append(ctx, r); err != nil {
 		return err
 	}
-	return a.ask(ctx)
+	a.Nudge()
+	return nil
 }
 
-// Sync wakes the agent and returns when the pass is over.
-func (a *Agent) Sync(ctx context.Context) error { return a.ask(ctx) }
+// hung is how long the loop may handle one event before it counts as dead.
+const hung = time.Minute
 
+// Healthy is nil while the loop turns.
+func (a *Agent) Healthy() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.looping {
+		return errors.New("the loop does not run")
+	}
+	if d := a.Now().Sub(a.turning); !a.turning.IsZero() && d > hung {
+		return fmt.Errorf("the loop has hung for %v", d.Round(time.Second))
+	}
+	return nil
+}
+
+// Ready is nil once every service was looked at after the start.
+func (a *Agent) Ready() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.ready {
+		return errors.New("not every service was looked at yet: " + a.source.Error)
+	}
+	return nil
+}
+
+// Links are the `current` links of what runs: a change to one is drift, and a
+// reason to look.
+func (a *Agent) Links() (links []string) {
+	m := a.Journal.Memory()
+	for _, r := range m.Services {
+		if r.Running != nil && r.Running.Service.InstallPath() != "" {
+			links = append(links, filepath.Join(r.Running.Service.InstallPath(), "current"))
+		}
+	}
+	slices.Sort(links)
+	return links
+}
+
+// ask returns when a whole pass that began after it is over.
 func (a *Agent) ask(ctx context.Context) error {
 	done := make(chan struct{}, 1)
 	select {

@@ -39,6 +39,8 @@ type loop struct {
 	forever bool
 
 	fetching, again bool
+	began           time.Time // of the pass; zero between passes
+	err             error     // of the last look at the source
 	busy            int
 	waiters         []ask
 	timer           *time.Timer
@@ -64,34 +66,72 @@ func (a *Agent) loop(ctx context.Context, wakes <-chan struct{}, forever bool) e
 	defer a.stopResting()
 	l.refresh()
 	for {
+		var event func()
 		select {
 		case <-wakes:
-			l.refresh()
+			event = l.refresh
+		case <-a.nudges:
+			event = l.refresh
 		case w := <-a.asks:
-			l.waiters = append(l.waiters, w)
-			l.refresh()
+			event = func() {
+				l.waiters = append(l.waiters, w)
+				l.refresh()
+			}
 		case r := <-a.fetched:
-			l.fetching = false
-			l.resolved(r)
+			event = func() {
+				l.fetching = false
+				l.resolved(r)
+			}
 		case out := <-a.finished:
-			l.busy--
-			l.finish(out)
+			event = func() {
+				l.busy--
+				l.finish(out)
+			}
 		case <-l.timer.C:
-			l.lookAll()
+			event = l.lookAll
 		case <-ctx.Done():
 			l.shutdown(end)
 			return nil
 		}
-		l.schedule()
+		l.turn(event)
 		if l.busy == 0 && !l.fetching {
-			for _, w := range l.waiters {
-				close(w)
-			}
-			l.waiters = nil
+			l.passed()
 			if !forever {
 				return nil
 			}
 		}
+	}
+}
+
+// turn handles one event, and lets others see when that takes too long.
+func (l *loop) turn(event func()) {
+	note := func(t time.Time) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.turning = t
+	}
+	note(l.Now())
+	event()
+	l.schedule()
+	note(time.Time{})
+}
+
+// passed ends a pass, if there was one.
+func (l *loop) passed() {
+	for _, w := range l.waiters {
+		close(w)
+	}
+	l.waiters = nil
+	if l.began.IsZero() {
+		return
+	}
+	took := l.Now().Sub(l.began)
+	l.began = time.Time{}
+	l.mu.Lock()
+	l.ready = l.ready || l.want.Commit != ""
+	l.mu.Unlock()
+	if l.Passed != nil {
+		l.Passed(took, l.err)
 	}
 }
 
@@ -102,6 +142,9 @@ func (l *loop) refresh() {
 		return
 	}
 	l.fetching = true
+	if l.began.IsZero() {
+		l.began = l.Now()
+	}
 	l.mu.Lock()
 	for _, s := range l.services {
 		s.parked, s.rounds = false, 0
@@ -112,6 +155,10 @@ func (l *loop) refresh() {
 
 func (l *loop) resolved(r resolved) {
 	l.adopt(r)
+	l.err = r.err
+	if l.Polled != nil {
+		l.Polled(r.err)
+	}
 	if r.err != nil && l.ctx.Err() == nil {
 		l.Log.Error("the source is not followed", "error", r.err)
 	}

@@ -360,7 +360,7 @@ func (d differ) rotation(p ServicePlan, b build) ServicePlan {
 		switch {
 		case s.Block.Type == "run":
 		case ours:
-			s.Detail = "drained by us, with nothing left to do"
+			s.Detail = "nothing holds it out of rotation any more"
 			back = append(back, s)
 		case !wasIn || d.is(s.Block).Is != Absent:
 		case boot == "":

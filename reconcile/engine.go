@@ -50,7 +50,7 @@ type Engine struct {
 type Progressed struct {
 	Stage   Stage
 	Record  Record // zero where only the stage changed
-	Elapsed time.Duration
+	Elapsed time.Duration // of the step that a done or failed record ends; else 0
 }
 
 // Outcome is how far a service came in one pass.

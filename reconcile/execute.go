@@ -87,13 +87,15 @@ func (c *carrying) unwritten(err error) Outcome {
 	return c.out
 }
 
-func (c *carrying) append(ctx context.Context, r Record) error {
-	began := c.Now()
+func (c *carrying) append(ctx context.Context, r Record) error { return c.appendAfter(ctx, r, 0) }
+
+// appendAfter says besides how long what the record reports took.
+func (c *carrying) appendAfter(ctx context.Context, r Record, took time.Duration) error {
 	r, err := c.Journal.Append(context.WithoutCancel(ctx), r)
 	if err != nil {
 		return HostFault(fmt.Errorf("the journal: %w", err), "Nothing is done that cannot be written down first: make room on the disk of the state directory, or mend it.")
 	}
-	c.Watch(Progressed{Stage: c.stage, Record: r, Elapsed: c.Now().Sub(began)})
+	c.Watch(Progressed{Stage: c.stage, Record: r, Elapsed: took})
 	return nil
 }
 

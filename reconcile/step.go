@@ -39,15 +39,16 @@ func (c *carrying) step(ctx context.Context, s Step) error {
 		return err
 	}
 	c.changed.Store(true)
+	began := c.Now()
 	if err := d.Do(ctx, s); err != nil {
 		if outer.Err() != nil {
 			return at(s, err) // stopped from outside: neither done nor failed
 		}
 		rec.Kind, rec.Blame, rec.Reason = Failed, BlameOf(err), reason(err)
-		return at(s, errors.Join(err, c.append(ctx, rec)))
+		return at(s, errors.Join(err, c.appendAfter(ctx, rec, c.Now().Sub(began))))
 	}
 	rec.Kind = Done
-	return c.append(ctx, rec)
+	return c.appendAfter(ctx, rec, c.Now().Sub(began))
 }
 
 // already reports whether a step needs no doing. Which question is asked is a

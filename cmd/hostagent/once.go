@@ -27,9 +27,9 @@ and none failed; 1 an error, or any service reverted, halted or drifted.`,
 			if err != nil {
 				return err
 			}
-			st, ran, err := throughAgent(cmd.Context(), cfg)
+			st, ran, err := onceThroughAgent(cmd.Context(), cfg)
 			if !ran {
-				p, aerr := assemble(cfg, f, logger(f, false), false, newTicker(f.Err).watch)
+				p, aerr := assemble(cfg, f, logger(f, false), false, hooks{watch: newTicker(f.Err).watch, quiet: true})
 				if aerr != nil {
 					return aerr
 				}

@@ -36,6 +36,14 @@ type parts struct {
 	log     *slog.Logger
 }
 
+// hooks are told what happens; each may be nil.
+type hooks struct {
+	watch func(reconcile.Progressed)
+	quiet bool // watch shows the records, the log need not
+	poll  func(error)
+	pass  func(time.Duration, error)
+}
+
 // files of the state directory.
 const (
 	journalFile = "journal.db"
@@ -45,7 +53,7 @@ const (
 
 // assemble makes the agent. With readOnly it changes nothing, takes no lock,
 // and works beside a running agent.
-func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, watch func(reconcile.Progressed)) (*parts, error) {
+func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, h hooks) (*parts, error) {
 	if !readOnly {
 		if err := os.MkdirAll(cfg.State, 0o700); err != nil {
 			return nil, fmt.Errorf("the state directory: %w. Make it, or name another with `state` in %s", err, f.config)
@@ -65,8 +73,8 @@ func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, w
 		_ = source.Close()
 		return nil, err
 	}
-	if w := watch; f.Watch != nil {
-		watch = func(p reconcile.Progressed) {
+	if w := h.watch; f.Watch != nil {
+		h.watch = func(p reconcile.Progressed) {
 			f.Watch(p)
 			if w != nil {
 				w(p)
@@ -77,7 +85,8 @@ func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, w
 	p.agent = hostagent.New(hostagent.Options{
 		Host: cfg.Host, Parallel: cfg.Parallel, Alone: cfg.Alone, URL: cfg.Source.URL,
 		Source: following{source}, Journal: j, Drivers: drivers(cfg, log, credential),
-		Log: log, Now: time.Now, Jitter: jitter, Boot: boot, Watch: watch,
+		Log: log, Now: time.Now, Jitter: jitter, Boot: boot,
+		Watch: h.watch, Quiet: h.quiet, Polled: h.poll, Passed: h.pass,
 	})
 	return p, nil
 }

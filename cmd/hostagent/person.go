@@ -1,11 +1,19 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
+
+	"drydock/hostagent/api"
+	"drydock/reconcile"
 )
 
+// personCommand is a word that a person says to the running agent. What the
+// agent made of it is shown as status.
 func personCommand(f *flags, verb, short string, args cobra.PositionalArgs) *cobra.Command {
 	use := verb
 	if verb == "drain" || verb == "undrain" {
@@ -14,7 +22,36 @@ func personCommand(f *flags, verb, short string, args cobra.PositionalArgs) *cob
 	return &cobra.Command{
 		Use: use, Short: short, Args: args,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return fmt.Errorf("no agent")
+			cfg, err := loadConfig(f)
+			if err != nil {
+				return err
+			}
+			c := api.NewClient(cfg.State)
+			if err := say(cmd.Context(), c, verb, args); err != nil {
+				if errors.Is(err, api.ErrNoAgent) {
+					return fmt.Errorf("%w (%s). Start it with `hostagent run`; until then nothing follows what you say", api.ErrNoAgent, cfg.State)
+				}
+				return err
+			}
+			var st reconcile.HostStatus
+			if err := c.Status(cmd.Context(), &st); err != nil {
+				return err
+			}
+			return f.show(st, func() { printStatus(f.Out, st, time.Now()) })
 		},
 	}
+}
+
+func say(ctx context.Context, c *api.Client, verb string, args []string) error {
+	switch verb {
+	case "sync":
+		return c.Sync(ctx)
+	case "pause":
+		return c.Pause(ctx)
+	case "resume":
+		return c.Resume(ctx)
+	case "drain":
+		return c.Drain(ctx, args[0])
+	}
+	return c.Undrain(ctx, args[0])
 }

@@ -44,10 +44,10 @@ func plan(cmd *cobra.Command, f *flags, cfg hostagent.Config) (hostagent.PlanRep
 	if rep, ran, err := planThroughAgent(cmd.Context(), cfg); ran {
 		return rep, err
 	}
-	p, err := assemble(cfg, f, logger(f, false), true, nil)
+	p, err := assemble(cfg, f, logger(f, false), true, hooks{})
 	if errors.Is(err, fs.ErrNotExist) {
 		// Nothing was ever done here: the journal is made now, and stays empty.
-		p, err = assemble(cfg, f, logger(f, false), false, nil)
+		p, err = assemble(cfg, f, logger(f, false), false, hooks{})
 	}
 	if err != nil {
 		return hostagent.PlanReport{}, err

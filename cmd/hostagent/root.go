@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -82,6 +83,9 @@ It needs nothing but its configuration file; see ` + "`drydock explain host`" + 
 }
 
 func (f *flags) valid() error {
+	if abs, err := filepath.Abs(f.config); err == nil {
+		f.config = abs // what is watched must not hang on where we stand
+	}
 	if f.output != "text" && f.output != "json" {
 		return fmt.Errorf("--output %q: it is text or json", f.output)
 	}

@@ -2,46 +2,208 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"drydock/hostagent"
+	"drydock/hostagent/api"
+	"drydock/hostagent/metrics"
+	"drydock/hostagent/notify"
+	"drydock/hostagent/wake"
+	"drydock/reconcile"
 )
 
 func runCommand(f *flags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "run",
 		Short: "Run for ever: converge on every merge",
-		Args:  cobra.NoArgs,
+		Long: `run follows the repository and converges this host on every merge, until it is
+told to stop. SIGTERM and SIGINT stop it at a safe point: what is out of
+rotation comes back first. SIGHUP, and any change of its configuration file,
+reads that file again. Services keep running while the agent does not.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(f)
-			if err != nil {
-				return err
+			systemd := notify.FromEnv(os.Getenv)
+			for _, v := range notify.Variables() {
+				_ = os.Unsetenv(v) // no child takes them for its own
 			}
-			p, err := assemble(cfg, f, logger(f, true), false, nil)
-			if err != nil {
-				return err
-			}
-			defer p.Close()
-			p.startAnew(cmd.Context())
-			wakes := make(chan struct{}, 1)
-			go func() {
-				for {
-					select {
-					case <-cmd.Context().Done():
-						return
-					case <-time.After(cfg.Source.Poll):
-						select {
-						case wakes <- struct{}{}:
-						default:
-						}
-					}
-				}
-			}()
-			return p.agent.Run(cmd.Context(), wakes)
+			return runForEver(cmd.Context(), f, systemd)
 		},
 	}
+}
+
+// runForEver runs one agent after another, a new one for each configuration.
+func runForEver(ctx context.Context, f *flags, systemd *notify.Notifier) error {
+	log := logger(f, true)
+	cfg, err := loadConfig(f)
+	if err != nil {
+		return err
+	}
+	for {
+		next, err := runOne(ctx, f, cfg, log, systemd)
+		if err != nil || next == nil {
+			_ = systemd.Stopping()
+			return err
+		}
+		_ = systemd.Reloading()
+		cfg = *next
+	}
+}
+
+// runOne runs an agent until ctx ends (nil), or its configuration was changed
+// into another valid one, which it returns.
+func runOne(ctx context.Context, f *flags, cfg hostagent.Config, log *slog.Logger, systemd *notify.Notifier) (*hostagent.Config, error) {
+	var m *metrics.Metrics
+	var files *wake.Waker
+	var p *parts
+	hooks := hooks{
+		watch: func(r reconcile.Progressed) { m.Watch(r) },
+		poll:  func(err error) { m.Polled(err) },
+		pass: func(took time.Duration, err error) {
+			m.Passed(took, err)
+			_ = systemd.Status(summary(p.agent.Status(ctx)))
+			if err := files.SetPaths(append(p.agent.Links(), refs(cfg.Source)...)); err != nil {
+				log.Warn("not every change of a file wakes the agent; the poll still does", "error", err)
+			}
+		},
+	}
+	p, err := assemble(cfg, f, log, false, hooks)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	p.startAnew(ctx)
+	m = metrics.New(metrics.Options{Version: buildVersion().Version, Agent: measured{p.agent}, Journal: p.journal})
+	files = wake.New(wake.Options{Poll: cfg.Source.Poll, OnError: func(err error) { log.Debug("not watched", "error", err) }})
+	defer files.Close()
+	config := wake.New(wake.Options{Signals: []os.Signal{syscall.SIGHUP}})
+	defer config.Close()
+	if err := config.SetPaths(cfg.Files); err != nil {
+		log.Warn("a change of the configuration is only noticed by SIGHUP", "error", err)
+	}
+
+	socket, err := api.Listen(cfg.State, served{p.agent})
+	if err != nil {
+		return nil, err
+	}
+	run, stop := context.WithCancel(ctx)
+	defer stop()
+	g, run := errgroup.WithContext(run)
+	var next *hostagent.Config
+	g.Go(socket.Serve)
+	g.Go(func() error {
+		// The socket answers until the last plan has come to its end.
+		defer closing(socket.Close)
+		defer stop()
+		return p.agent.Run(run, files.C())
+	})
+	if cfg.Listen != "" {
+		server, err := metrics.Listen(run, cfg.Listen, m.Handler())
+		if err != nil {
+			stop()
+			return nil, errors.Join(err, g.Wait())
+		}
+		log.Info("metrics", "listen", server.Addr())
+		g.Go(server.Serve)
+		g.Go(func() error {
+			<-run.Done()
+			closing(server.Close)
+			return nil
+		})
+	}
+	g.Go(func() error {
+		next = reconfigured(run, config.C(), f, cfg, log, p.agent)
+		if next != nil {
+			stop()
+		}
+		return nil
+	})
+	g.Go(func() error {
+		systemd.Watchdog(run, p.agent.Healthy)
+		return nil
+	})
+	log.Info("following", "url", cfg.Source.URL, "branch", cfg.Source.Branch, "environment", cfg.Host.Environment, "host", cfg.Host.Name, "verified", false)
+	_ = systemd.Ready()
+	err = g.Wait()
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	if ctx.Err() != nil {
+		next = nil
+	}
+	return next, err
+}
+
+func closing(f func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	_ = f(ctx)
+}
+
+// reconfigured waits until the configuration differs and is valid. One that is
+// not leaves the old one in force.
+func reconfigured(ctx context.Context, wakes <-chan struct{}, f *flags, cfg hostagent.Config, log *slog.Logger, a *hostagent.Agent) *hostagent.Config {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-wakes:
+		}
+		next, diags := hostagent.LoadConfig(f.config)
+		switch {
+		case diags.HasErrors():
+			log.Error("the configuration was changed and has errors; the old one stays in force", "error", diags.Error())
+		case !reflect.DeepEqual(next, cfg):
+			log.Info("the configuration was changed")
+			return &next
+		}
+		a.Nudge()
+	}
+}
+
+// refs are the files by which a repository on this machine shows a push.
+func refs(s hostagent.SourceConfig) []string {
+	dir := s.URL
+	if u, err := url.Parse(s.URL); err == nil && u.Scheme == "file" {
+		dir = u.Path
+	}
+	if !filepath.IsAbs(dir) {
+		return nil
+	}
+	if _, err := os.Stat(filepath.Join(dir, ".git")); err == nil {
+		dir = filepath.Join(dir, ".git")
+	}
+	return []string{filepath.Join(dir, "packed-refs"), filepath.Join(dir, "refs/heads", strings.TrimPrefix(s.Branch, "refs/heads/"))}
+}
+
+// summary is one line for systemctl status.
+func summary(st reconcile.HostStatus) string {
+	count := map[reconcile.State]int{}
+	for _, s := range st.Services {
+		count[s.State]++
+	}
+	var words []string
+	for s := reconcile.Converged; s <= reconcile.Orphaned; s++ {
+		if count[s] > 0 {
+			words = append(words, fmt.Sprintf("%d %s", count[s], s))
+		}
+	}
+	line := fmt.Sprintf("%.7s: %s", st.Commit, strings.Join(words, ", "))
+	if st.Source.Error != "" {
+		line += "; source: " + st.Source.Error
+	}
+	return line
 }
 
 // logger writes to stderr: all that happens for a running agent, only what is

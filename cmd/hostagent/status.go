@@ -23,7 +23,7 @@ func statusCommand(f *flags) *cobra.Command {
 			}
 			st, ran, err := statusThroughAgent(cmd.Context(), cfg)
 			if !ran {
-				p, aerr := assemble(cfg, f, logger(f, false), true, nil)
+				p, aerr := assemble(cfg, f, logger(f, false), true, hooks{})
 				if errors.Is(aerr, fs.ErrNotExist) {
 					return fmt.Errorf("nothing was done on this host yet: there is no journal in %s. Start `hostagent run`, or make one pass with `hostagent once`", cfg.State)
 				}

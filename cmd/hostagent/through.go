@@ -2,17 +2,49 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"drydock/hostagent"
+	"drydock/hostagent/api"
 	"drydock/reconcile"
 )
 
-func throughAgent(context.Context, hostagent.Config) (reconcile.HostStatus, bool, error) {
-	return reconcile.HostStatus{}, false, nil
+// Each of these asks the running agent; ran is false where none runs.
+
+func onceThroughAgent(ctx context.Context, cfg hostagent.Config) (st reconcile.HostStatus, ran bool, err error) {
+	err = api.NewClient(cfg.State).Once(ctx, &st)
+	return st, !errors.Is(err, api.ErrNoAgent), err
 }
-func statusThroughAgent(context.Context, hostagent.Config) (reconcile.HostStatus, bool, error) {
-	return reconcile.HostStatus{}, false, nil
+
+func statusThroughAgent(ctx context.Context, cfg hostagent.Config) (st reconcile.HostStatus, ran bool, err error) {
+	err = api.NewClient(cfg.State).Status(ctx, &st)
+	return st, !errors.Is(err, api.ErrNoAgent), err
 }
-func planThroughAgent(context.Context, hostagent.Config) (hostagent.PlanReport, bool, error) {
-	return hostagent.PlanReport{}, false, nil
+
+func planThroughAgent(ctx context.Context, cfg hostagent.Config) (rep hostagent.PlanReport, ran bool, err error) {
+	err = api.NewClient(cfg.State).Plan(ctx, &rep)
+	return rep, !errors.Is(err, api.ErrNoAgent), err
+}
+
+// served is the agent as the API serves it.
+type served struct{ a *hostagent.Agent }
+
+func (s served) Status(ctx context.Context) (any, error) { return s.a.Status(ctx), nil }
+func (s served) Plan(ctx context.Context) (any, error)   { return s.a.Plan(ctx) }
+func (s served) Once(ctx context.Context) (any, error)   { return s.a.Once(ctx) }
+func (s served) Sync(context.Context) error              { s.a.Nudge(); return nil }
+func (s served) Pause(ctx context.Context) error         { return s.a.Pause(ctx) }
+func (s served) Resume(ctx context.Context) error        { return s.a.Resume(ctx) }
+func (s served) Drain(ctx context.Context, service string) error {
+	return s.a.Drain(ctx, service)
+}
+func (s served) Undrain(ctx context.Context, service string) error {
+	return s.a.Undrain(ctx, service)
+}
+
+// measured is the agent as metrics ask it.
+type measured struct{ *hostagent.Agent }
+
+func (m measured) Status(ctx context.Context) (reconcile.HostStatus, error) {
+	return m.Agent.Status(ctx), nil
 }
