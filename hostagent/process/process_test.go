@@ -379,6 +379,7 @@ func startAgent(t *testing.T, exe, input string) *agentProcess {
 	if err := a.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(a.kill)
 	a.in, a.out = in, bufio.NewReader(out)
 	a.expect(t, "ready")
 	a.goOn()
