@@ -225,3 +225,43 @@ func TestMinVersion(t *testing.T) {
 		}
 	}
 }
+
+// A file at the limit is read; one byte more is refused before the lexer.
+func TestFileSize(t *testing.T) {
+	fill := func(n int) string { return plainService + strings.Repeat(" ", n-len(plainService)) }
+	for size, refused := range map[int]bool{256 << 10: false, 256<<10 + 1: true, 10 << 20: true} {
+		f, _ := spec.Load("", repo(map[string]string{"prod/web.hcl": fill(size)}))
+		if got := has(f.Faults("prod"), "prod/web.hcl", "File too large"); got != refused {
+			t.Errorf("%d bytes: refused %v", size, got)
+		}
+	}
+}
+
+// All files together have a limit, too.
+func TestRepositorySize(t *testing.T) {
+	files := map[string]string{}
+	for i := range 300 {
+		files[fmt.Sprintf("prod/f%d.hcl", i)] = "\xef\xbb\xbf" + strings.Repeat(" ", 255<<10) // refused before the lexer, so that this is quick
+	}
+	f, _ := spec.Load("", newBlobs(files))
+	for _, d := range f.Faults("prod") {
+		if d.Summary == "Repository too large" {
+			return
+		}
+	}
+	t.Error("75 MiB were taken")
+}
+
+// Values that a host would hold all at once have a limit together, however
+// small each file is.
+func TestManyServicesOfLargeValues(t *testing.T) {
+	files := map[string]string{"prod/l.hcl": "locals {\n  b = \"" + strings.Repeat("y", 60_000) + "\"\n}\n"}
+	for i := range 2000 {
+		files[fmt.Sprintf("prod/f%d.hcl", i)] = fmt.Sprintf("service \"s%d\" {\n  hosts = {}\n  release { version = \"1\" }\n  check \"command\" { command = [local.b] }\n}\n", i)
+	}
+	f, _ := spec.Load("", newBlobs(files))
+	w, diags := f.For(spec.Host{Name: "h", Environment: "prod"})
+	if !has(diags, "prod/f999.hcl", "Too much for one host") || len(w.Services) == 0 || len(w.Services)+len(w.Held) != 2000 {
+		t.Error(len(w.Services), len(w.Held))
+	}
+}
