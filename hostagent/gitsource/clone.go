@@ -47,6 +47,9 @@ func openClone(dir string, limit int64) (*clone, error) {
 		return c, fail(ErrCorrupt, "found before: %s", strings.TrimSpace(string(why)))
 	}
 	o, err := openObjects(filepath.Join(dir, "objects"), limit)
+	if shortage(err) {
+		return c, err
+	}
 	if err != nil {
 		return c, fail(ErrCorrupt, "%w", err)
 	}

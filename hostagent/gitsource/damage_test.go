@@ -269,6 +269,21 @@ func TestKilledMidFetch(t *testing.T) {
 	}
 }
 
+func TestTheCloneVanishesWhileRunning(t *testing.T) {
+	o := newOrigin(t)
+	tip := o.commit("a.hcl", "1\n")
+	s := follow(t, o.dir)
+	snap := head(t, s, "", tip)
+	if err := os.RemoveAll(s.o.Dir); err != nil {
+		t.Fatal(err)
+	}
+	head(t, s, tip, tip)
+	content(t, snap.FS, "a.hcl", "1\n") // an old snapshot reads from the new clone
+	if got, err := s.Accepted(); got != tip || err != nil {
+		t.Errorf("Accepted = %q, %v", got, err)
+	}
+}
+
 func TestKilledBetweenTheSwapsRenames(t *testing.T) {
 	o := newOrigin(t)
 	tip := o.commit("a.hcl", "1\n")

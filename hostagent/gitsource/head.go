@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -76,6 +77,9 @@ func (s *Source) marks(accepted string) (marks []plumbing.Hash, damaged, err err
 
 func (s *Source) headOf(ctx context.Context, c *clone, marks []plumbing.Hash) (Snapshot, error) {
 	unlock, err := c.lock(ctx, s.o.Timeout)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Snapshot{}, localDamage{fail(ErrCorrupt, "the clone is gone: %w", err)}
+	}
 	if err != nil {
 		return Snapshot{}, err
 	}

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/go-git/go-git/v5/plumbing"
 )
@@ -302,12 +303,25 @@ func named(h plumbing.Hash, err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case shortage(err):
+		return err
 	case errors.As(err, &f):
 		return fail(f.kind, "object %s: %w", h, err)
 	case errors.Is(err, errMissing):
 		return fail(ErrCorrupt, "object %s: %w", h, err)
 	}
 	return fail(ErrCorrupt, "object %s cannot be read: %w", h, err)
+}
+
+// shortage tells what this process lacks at the moment from what is wrong with
+// a repository: having too many files open is no reason to clone anew.
+func shortage(err error) bool {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EACCES, syscall.EPERM} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // readSmall reads a file that must not be large.

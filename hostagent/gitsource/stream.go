@@ -118,7 +118,12 @@ func runUploadPack(client *ssh.Client, path string) (*stream, error) {
 	}
 	said := &firstWords{}
 	run.Stderr = said
-	s.said = said.String
+	s.said = func() string {
+		// Standard error may come after the end of the output. The wait ends
+		// with the connection, and that with its context.
+		_ = run.Wait()
+		return said.String()
+	}
 	return s, run.Start("git-upload-pack '" + strings.ReplaceAll(path, "'", `'\''`) + "'")
 }
 

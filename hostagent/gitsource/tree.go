@@ -44,7 +44,7 @@ func decodeTree(data []byte) (tree, error) {
 		if sp < 5 || sp > 6 {
 			return nil, fail(ErrCorrupt, "an entry has no mode")
 		}
-		mode, ok := modes[string(data[:sp])]
+		mode, ok := modeOf(string(data[:sp]))
 		if !ok {
 			return nil, fail(ErrCorrupt, "an entry has the unknown mode %q", data[:sp])
 		}
@@ -69,15 +69,22 @@ func decodeTree(data []byte) (tree, error) {
 	return t, nil
 }
 
-// modes are git's, in the words of io/fs. A submodule is neither file nor
+// modeOf is git's mode in the words of io/fs. A submodule is neither file nor
 // folder here: its commit is in another repository.
-var modes = map[string]fs.FileMode{
-	"40000":  fs.ModeDir | 0o755,
-	"100644": 0o644,
-	"100664": 0o644, // written by old gits
-	"100755": 0o755,
-	"120000": fs.ModeSymlink | 0o777,
-	"160000": fs.ModeIrregular,
+func modeOf(git string) (fs.FileMode, bool) {
+	switch git {
+	case "40000":
+		return fs.ModeDir | 0o755, true
+	case "100644", "100664": // the second was written by old gits
+		return 0o644, true
+	case "100755":
+		return 0o755, true
+	case "120000":
+		return fs.ModeSymlink | 0o777, true
+	case "160000":
+		return fs.ModeIrregular, true
+	}
+	return 0, false
 }
 
 func checkName(name string) error {
