@@ -112,6 +112,9 @@ func RemoveFreeze(src []byte, filename string, match func(Freeze) bool) ([]byte,
 		case from == 0:
 			to += len(src[to:]) - len(bytes.TrimLeft(src[to:], "\r\n"))
 		}
+		if n := len(edits); n > 0 { // two in a row share the empty line between them
+			from = max(from, edits[n-1].to)
+		}
 		edits = append(edits, edit{from, to, ""})
 	}
 	out := splice(src, edits)

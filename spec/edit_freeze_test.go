@@ -30,4 +30,8 @@ func TestFreezeAddedAndRemoved(t *testing.T) {
 	if err != nil || len(gone) != 1 || string(back) != src {
 		t.Errorf("removed %v, %v:\n%s", gone, err, back)
 	}
+	two := []byte("freeze \"a\" {}\n\nfreeze \"b\" {}\n")
+	if out, gone, err := RemoveFreeze(two, "freeze.hcl", func(Freeze) bool { return true }); err != nil || len(gone) != 2 || len(out) != 0 {
+		t.Errorf("both: %q, %v, %v", out, gone, err)
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -128,6 +129,11 @@ func replaceFile(file string, content []byte) error {
 // newest commit: the person's own work tree, index and branch are not touched
 // until the commit has landed, and an interrupted run leaves nothing behind.
 func (c *clone) commitAndPush(ctx context.Context, propose func(context.Context, tree) (proposal, error)) (outcome, error) {
+	unlock, err := c.lock(ctx)
+	if err != nil {
+		return outcome{}, err
+	}
+	defer unlock()
 	if err := c.fetch(ctx); err != nil {
 		return outcome{}, err
 	}
@@ -175,6 +181,34 @@ func (c *clone) commitAndPush(ctx context.Context, propose func(context.Context,
 	}
 	return outcome{}, fmt.Errorf("others kept pushing to %s, or it could not be reached, for %d tries in %s; nothing was changed, so run the same again: %w",
 		strings.TrimPrefix(c.target, "refs/heads/"), pushTries, time.Since(start).Round(time.Second), last)
+}
+
+// lock keeps several robots that share one clone from each other's refs and
+// work trees, which git itself does not. The lock goes with the process.
+func (c *clone) lock(ctx context.Context) (func(), error) {
+	if c.own {
+		return func() {}, nil
+	}
+	dir, err := c.run(ctx, "rev-parse", "--git-common-dir")
+	if err != nil {
+		return nil, err
+	}
+	if !filepath.IsAbs(dir) {
+		dir = filepath.Join(c.dir, dir)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "drydock.lock"), os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	for start := time.Now(); ; {
+		if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err == nil {
+			return func() { f.Close() }, nil
+		}
+		if time.Since(start) > pushTime || !pause(ctx, 1) {
+			f.Close()
+			return nil, fmt.Errorf("another drydock has been pushing from %s for %s: wait for it or end it, then run the same again", c.dir, pushTime)
+		}
+	}
 }
 
 // lostRace is a push that somebody else's made impossible, or that the network

@@ -77,7 +77,7 @@ deployment; the hosts' agents do the rest.
 ` + exitCodes,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          knownVerb,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetOut(s.Out)
@@ -111,6 +111,20 @@ deployment; the hosts' agents do the rest.
 		root.AddCommand(cmd)
 	}
 	return root
+}
+
+// knownVerb names the nearest verb to one that there is not.
+func knownVerb(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var verbs []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			verbs = append(verbs, c.Name())
+		}
+	}
+	return wrong(cmd, "there is no command %q%s", args[0], suggest(args[0], verbs, "there are"))
 }
 
 // checkArgs makes a wrong number of arguments a usage error.
