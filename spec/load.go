@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"path"
-	"sort"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -282,92 +281,4 @@ func readAll(fsys fs.FS, name string) ([]byte, error) {
 			buf = append(buf, 0)[:len(buf)]
 		}
 	}
-}
-
-// Fleet is one commit's declarations.
-type Fleet struct {
-	commit string
-	root   []*file
-	envs   map[string]*environment
-	byName map[string]*file // made when first asked for
-	broken hcl.Diagnostics  // hold every environment
-}
-
-// environment is one top-level folder.
-type environment struct {
-	name   string
-	files  []*file
-	broken hcl.Diagnostics
-	odd    bool // a link or submodule, no folder
-	scope  *scope
-}
-
-func (f *Fleet) env(name string) *environment {
-	e := f.envs[name]
-	if e == nil {
-		e = &environment{name: name}
-		f.envs[name] = e
-	}
-	return e
-}
-
-// Commit is the commit that was loaded, as it was given to Load.
-func (f *Fleet) Commit() string { return f.commit }
-
-// Environments are the folders that hold files of the language, sorted.
-func (f *Fleet) Environments() []string {
-	var out []string
-	for name, e := range f.envs {
-		if !e.odd {
-			out = append(out, name)
-		}
-	}
-	sort.Strings(out)
-	return out
-}
-
-func (f *Fleet) index() map[string]*file {
-	if f.byName == nil {
-		f.byName = map[string]*file{}
-		for _, file := range f.root {
-			f.byName[file.name] = file
-		}
-		for _, e := range f.envs {
-			for _, file := range e.files {
-				f.byName[file.name] = file
-			}
-		}
-	}
-	return f.byName
-}
-
-// Source is a file's content, for a diagnostic's snippet; nil if there is none.
-func (f *Fleet) Source(name string) []byte {
-	if file := f.index()[name]; file != nil {
-		return file.src
-	}
-	return nil
-}
-
-// Files are all files in the form that hcl.NewDiagnosticTextWriter takes; they
-// hold bytes only.
-func (f *Fleet) Files() map[string]*hcl.File {
-	all := f.index()
-	out := make(map[string]*hcl.File, len(all))
-	for name, file := range all {
-		out[name] = &hcl.File{Bytes: file.src}
-	}
-	return out
-}
-
-// MinVersion is the highest min_version at the root, and where it stands; ""
-// if nobody asks for one. Versions are compared as numbers between dots.
-func (f *Fleet) MinVersion() (string, Origin) {
-	best, at := "", Origin{}
-	for _, file := range f.root {
-		if file.min != "" && (best == "" || olderVersion(best, file.min)) {
-			best, at = file.min, Origin{f.commit, file.minAt}
-		}
-	}
-	return best, at
 }
