@@ -177,6 +177,8 @@ func (d differ) difference(s set) string {
 	switch {
 	case old == nil || old.Foreign != "" || from != new.Version:
 		return fmt.Sprintf("%s -> %s", from, new.Version)
+	case d.have.Halt != nil:
+		return fmt.Sprintf("%s: again, after a halt", new.Version)
 	case old.Service.Release.Digest != new.Digest:
 		return fmt.Sprintf("%s: other digest", new.Version)
 	case max(old.Service.Release.Attempt, 1) != max(new.Attempt, 1):
@@ -304,7 +306,7 @@ func (d differ) mend(s spec.Service) ServicePlan {
 		}
 	}
 	if s.Start != nil {
-		if c := d.found[s.Start.ID()]; c.Is == Absent {
+		if c := d.found[s.Start.ID()]; c.Is == Absent || c.Is == Altered {
 			phases |= phaseSet(Drain, Start, Check, Undrain)
 			why = append(why, cmp.Or(c.Detail, "it does not run"))
 		}
@@ -335,7 +337,7 @@ func (d differ) rotation(p ServicePlan, b build) ServicePlan {
 		is := d.is(s.Block).Is
 		_, ours := r.Drains[drainKey(s.Block)]
 		switch {
-		case ours && is == Present:
+		case ours && is == Present && (r.Held != nil || r.Halt != nil):
 			s.Detail = "in rotation, although it was drained"
 			p.Steps = append(p.Steps, s)
 		case !ours && r.Held != nil:
@@ -432,10 +434,14 @@ func (p ServicePlan) open() OpenPlan {
 }
 
 // slot reports whether steps take a serving service out. One that a person
-// holds out needs a slot to be taken out only.
+// took out needs none, but to be taken out.
 func (d differ) slot(steps []Step) bool {
+	out := d.have.Held != nil
+	if r := d.have.Running; r != nil && len(r.Service.Drains) > 0 {
+		out = out || !slices.ContainsFunc(r.Service.Drains, func(b spec.Block) bool { return !d.byHand(b) })
+	}
 	return slices.ContainsFunc(steps, func(s Step) bool {
-		return s.Phase == Drain || d.have.Held == nil && (s.Phase == Install || s.Phase == Migrate || s.Phase == Start)
+		return s.Phase == Drain || !out && (s.Phase == Install || s.Phase == Migrate || s.Phase == Start)
 	})
 }
 

@@ -49,7 +49,7 @@ type Engine struct {
 // Progressed is what a watcher sees of a plan on its way.
 type Progressed struct {
 	Stage   Stage
-	Record  Record // zero where only the stage changed
+	Record  Record        // zero where only the stage changed
 	Elapsed time.Duration // of the step that a done or failed record ends; else 0
 }
 
