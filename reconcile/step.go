@@ -28,6 +28,7 @@ func (c *carrying) step(ctx context.Context, s Step) error {
 	if outer.Err() != nil {
 		return at(s, outer.Err()) // a migration that is begun only to be cut off would halt
 	}
+	s = c.onceMore(s)
 	rec := Record{Service: s.Service, Step: s.ID, Phase: s.Phase, Commits: s.Commits()}
 	if s.Phase == Drain || s.Phase == Undrain || s.Phase == Migrate {
 		if s.Block.Type != "run" {
@@ -92,6 +93,21 @@ func (c *carrying) already(ctx context.Context, d Driver, s Step) (bool, error) 
 		return done, err
 	}
 	return false, nil
+}
+
+// onceMore marks a migration that an earlier attempt of its release began: a
+// person put the data right and asked for it again, which a driver must know,
+// because by itself it starts none a second time.
+func (c *carrying) onceMore(s Step) Step {
+	if !phases[s.Phase].once || s.Block.Type == "run" {
+		return s
+	}
+	m := c.Journal.Memory()
+	p, began := m.Service(s.Service).Migrated[migrationKey(s.Block, s.Target.Release)]
+	if began && p.Is != Done && p.Attempt < max(s.Target.Release.Attempt, 1) {
+		s.Action = Repair
+	}
+	return s
 }
 
 // longest is a backstop behind the driver's own timeout: nothing waits for ever.
