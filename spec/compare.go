@@ -293,7 +293,7 @@ func compareParts(before, after Declared) []PartChange {
 		}
 		for _, name := range slices.Sorted(maps.Keys(names)) {
 			from, to := b[name], a[name]
-			if bytes.Equal(from, to) || name == "origin" || name == "written" {
+			if bytes.Equal(from, to) {
 				continue
 			}
 			p := PartChange{Part: id, Name: name, Change: "changed", From: showJSON(from), To: showJSON(to)}
@@ -324,6 +324,8 @@ func partsOf(s Service) map[string]map[string]json.RawMessage {
 		}
 		var m map[string]json.RawMessage
 		if json.Unmarshal(data, &m) == nil {
+			delete(m, "origin") // where it is written deploys nothing
+			delete(m, "written")
 			parts[id] = m
 		}
 	}
@@ -341,7 +343,16 @@ func partsOf(s Service) map[string]map[string]json.RawMessage {
 		put(id, b.Config)
 	}
 	put("artifact", s.Artifact)
-	put("rollout", s.Rollout)
+	rollout := s.Rollout
+	rollout.Windows = nil
+	put("rollout", rollout)
+	if len(s.Rollout.Windows) > 0 {
+		var words []string
+		for _, w := range s.Rollout.Windows {
+			words = append(words, w.words())
+		}
+		put("window", map[string]any{"": strings.Join(words, "; ")})
+	}
 	put("approval", s.Approval)
 	put("batch", s.Batch)
 	if len(s.DependsOn) > 0 {
@@ -400,11 +411,7 @@ func gatesOf(d Declared, in side, now time.Time) []Gate {
 		}
 	}
 	for _, w := range d.Rollout.Windows {
-		days := strings.Join(w.Days, " ")
-		if days == "" {
-			days = "every day"
-		}
-		add("window", "%s %s–%s %s", days, w.From, w.To, w.Zone)
+		add("window", "%s", w.words())
 	}
 	if len(d.DependsOn) > 0 {
 		add("depends_on", "%s", strings.Join(d.DependsOn, ", "))
@@ -420,6 +427,15 @@ func gatesOf(d Declared, in side, now time.Time) []Gate {
 		add("slot", "%s at once", d.Rollout.MaxParallel)
 	}
 	return gates
+}
+
+// words is "mon tue 09:00–16:00 Europe/Berlin".
+func (w Window) words() string {
+	days := strings.Join(w.Days, " ")
+	if days == "" {
+		days = "every day"
+	}
+	return fmt.Sprintf("%s %s–%s %s", days, w.From, w.To, w.Zone)
 }
 
 func meansService(services []string, name string) bool {

@@ -190,14 +190,19 @@ func (d *difference) markdown() string {
 func (d *difference) headline() string {
 	var words []string
 	for _, e := range d.Environments {
-		switch {
-		case len(e.Services) == 1 && e.Services[0].To != nil:
-			s := e.Services[0]
-			words = append(words, fmt.Sprintf("%s %s to %s", cell(s.Service), cell(version(s.To)), cell(e.Name)))
-		case len(e.Services) > 0:
-			words = append(words, fmt.Sprintf("%s to %s", plural(len(e.Services), "service"), cell(e.Name)))
-		default:
+		var going []serviceDifference
+		for _, s := range e.Services {
+			if s.To != nil {
+				going = append(going, s)
+			}
+		}
+		switch len(going) {
+		case 0:
 			words = append(words, "nothing to "+cell(e.Name))
+		case 1:
+			words = append(words, fmt.Sprintf("%s %s to %s", cell(going[0].Service), cell(version(going[0].To)), cell(e.Name)))
+		default:
+			words = append(words, fmt.Sprintf("%s to %s", plural(len(going), "service"), cell(e.Name)))
 		}
 	}
 	return strings.Join(words, ", ")
