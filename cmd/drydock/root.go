@@ -135,7 +135,7 @@ func checkArgs(cmd *cobra.Command) {
 	}
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if err := inner(cmd, args); err != nil {
-			return wrong(cmd, "%s: %v", cmd.Name(), err)
+			return wrong(cmd, "%s: %v; it is: drydock %s", cmd.Name(), err, cmd.Use)
 		}
 		return nil
 	}
