@@ -30,13 +30,13 @@ lint:
 	$(GO) tool staticcheck ./...
 
 bench:
-	testdata/bench/run
+	$(GO) run ./testdata/bench
 
 fuzz:
 	testdata/fuzz-all $(FUZZTIME)
 
 mutants:
-	testdata/mutants/run
+	$(GO) run ./testdata/mutants
 
 clean:
 	rm -rf bin

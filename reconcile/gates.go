@@ -2,6 +2,8 @@ package reconcile
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -46,7 +48,7 @@ type gate struct {
 // executor's.
 var (
 	trustGates  = []gate{{"declaration", holds}, {"paused", paused}}
-	timingGates = []gate{{"paused", paused}, {"freeze", frozen}, {"window", window}, {"depends_on", dependencies}, {"coordination", coordination}}
+	timingGates = []gate{{"paused", paused}, {"freeze", frozen}, {"window", window}, {"depends_on", dependencies}, {"coordination", coordination}, {"splay", splay}}
 )
 
 // TrustGate is the first closed gate before fetch, or an open one.
@@ -215,4 +217,23 @@ func coordination(p ServicePlan, s Surroundings) (Gate, bool) {
 		Reason:  fmt.Sprintf("%s asks for coordination between hosts, and this host has none; write `coordinate \"alone\" {}` into hostagent.hcl if it is the only one", strings.Join(asks, ", ")),
 		Missing: asks, Origin: t.Rollout.Origin,
 	}, len(asks) > 0
+}
+
+// splay keeps hosts that saw a commit at the same moment from starting at the
+// same moment. The wait is drawn from the host and the revision, so that it is
+// the same after a restart, and needs no die in here.
+func splay(p ServicePlan, s Surroundings) (Gate, bool) {
+	most := time.Duration(p.Target.Rollout.Splay)
+	open := s.Memory.Service(p.Service).Open
+	if most <= 0 || p.Purpose != Deploy || p.Rollback || open == nil {
+		return Gate{}, false
+	}
+	rev := p.Target.Revision()
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %s %s", s.Wanted.Host.Name, p.Service, rev.Digest, rev.Spec))
+	begin := open.Since.Add(time.Duration(binary.BigEndian.Uint64(sum[:8]) % uint64(most)))
+	// A clock that was set back must not make it wait for longer than it may.
+	if !s.Now.Before(begin) || s.Now.Before(open.Since) {
+		return Gate{}, false
+	}
+	return Gate{Reason: fmt.Sprintf("splay: this host starts at %s", begin.Format(time.TimeOnly)), Until: begin, Origin: p.Target.Rollout.Origin}, true
 }

@@ -104,6 +104,7 @@ func drivers(cfg hostagent.Config, log *slog.Logger, credential func(string) (st
 	env := func(name string) reconcile.Env {
 		return reconcile.Env{
 			StateDir:   filepath.Join(cfg.State, driversDir, name),
+			Private:    cfg.State,
 			Credential: credential,
 			Output:     func(s reconcile.Step) io.Writer { return outputLog{log, s} },
 		}
