@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 )
 
@@ -76,9 +75,9 @@ type StepFigures struct {
 func (a actFigures) asPromised() bool { return a.Sent > 0 && (a.Failed == 0) == a.Drain }
 
 const (
-	calm     = 700 * time.Millisecond // of traffic before and after, so that both are seen
-	reading  = 1500 * time.Millisecond
-	deadline = 12 * time.Second // of a request; the proxy gives up before
+	calm     = 700 * time.Millisecond  // of traffic before and after, so that both are seen
+	reading  = 1500 * time.Millisecond // of a plan; a person gets twice that
+	deadline = 12 * time.Second        // of a request; the proxy gives up before
 	refresh  = 80 * time.Millisecond
 )
 
@@ -93,14 +92,13 @@ func (d *demo) play(ctx context.Context, n int, a act) (actFigures, error) {
 			return actFigures{}, err
 		}
 	}
-	archive, err := pack(d.artifacts, a.release)
-	if err != nil {
+	if _, err := pack(d.artifacts, a.release); err != nil {
 		return actFigures{}, err
 	}
 	load := d.newLoad()
 	load.Start(ctx)
 	board := &Board{screen: d.screen, load: load, from: a.from, to: a.release.Version}
-	web, err := d.bump(ctx, board, a, archive)
+	web, err := d.bump(ctx, board, a)
 	f := load.Stop()
 	board.Leave(time.Now())
 	if err != nil {
@@ -118,31 +116,34 @@ func (d *demo) play(ctx context.Context, n int, a act) (actFigures, error) {
 }
 
 // bump makes the commit, shows the plan, and follows the host to its end.
-func (d *demo) bump(ctx context.Context, board *Board, a act, archive string) (serviceStatus, error) {
+func (d *demo) bump(ctx context.Context, board *Board, a act) (serviceStatus, error) {
 	if err := pause(ctx, calm); err != nil {
 		return serviceStatus{}, err
 	}
-	// An agent acts within milliseconds of a push. It is paused, so that the
+	// A running agent acts within milliseconds of a push. It is paused, so that the
 	// plan can be read before it is carried out; the commit is not.
 	if err := d.host.ask(ctx, nil, "pause"); err != nil {
 		return serviceStatus{}, err
 	}
-	d.screen.Command(fmt.Sprintf("drydock bump web --env %s --version %s --artifact %s --push", environment, a.release.Version, filepath.Base(archive)))
-	if _, err := d.repo.run(ctx, d.bin.drydock, "bump", "web", "--env", environment, "--version", a.release.Version, "--artifact", archive, "--push", "-C", d.repo.dir); err != nil {
+	d.screen.Command(fmt.Sprintf("drydock bump web --env %s --version %s --fetch --push", environment, a.release.Version))
+	if _, err := d.repo.run(ctx, d.bin.drydock, "bump", "web", "--env", environment, "--version", a.release.Version, "--fetch", "--push", "-C", d.repo.dir); err != nil {
 		return serviceStatus{}, err
 	}
-	diff, err := d.repo.lastDiff(ctx)
-	if err != nil {
+	if err := d.showCommit(ctx); err != nil {
 		return serviceStatus{}, err
 	}
-	d.screen.Diff(diff)
+	d.screen.Line()
 	d.screen.Command("hostagent plan")
 	var p plan
 	if err := d.host.ask(ctx, &p, "plan"); err != nil {
 		return serviceStatus{}, err
 	}
 	board.Plan(p)
-	if err := d.watch(ctx, board, reading); err != nil {
+	read := reading
+	if d.attended() {
+		read *= 2
+	}
+	if err := d.watch(ctx, board, read); err != nil {
 		return serviceStatus{}, err
 	}
 	return d.follow(ctx, board)
@@ -213,9 +214,13 @@ func dropDrain(ctx context.Context, d *demo) error {
 	if _, err := d.repo.run(ctx, d.bin.drydock, "rollback", "web", "--env", environment, "--to", "1.1.0", "--push", "-C", d.repo.dir); err != nil {
 		return err
 	}
+	if err := d.showCommit(ctx); err != nil {
+		return err
+	}
 	if err := d.settle(ctx); err != nil {
 		return err
 	}
+	d.screen.Line()
 	if err := d.repo.cutOut(fmt.Sprintf(drainBlock, "", "", d.drainFile)); err != nil {
 		return err
 	}
@@ -226,12 +231,29 @@ func dropDrain(ctx context.Context, d *demo) error {
 	if err := d.repo.push(ctx); err != nil {
 		return err
 	}
+	if err := d.showCommit(ctx); err != nil {
+		return err
+	}
+	if err := d.settle(ctx); err != nil {
+		return err
+	}
+	d.screen.Line()
+	return nil
+}
+
+// showCommit shows the newest commit and what it changes.
+func (d *demo) showCommit(ctx context.Context) error {
+	subject, err := d.repo.lastCommit(ctx)
+	if err != nil {
+		return err
+	}
 	diff, err := d.repo.lastDiff(ctx)
 	if err != nil {
 		return err
 	}
+	d.screen.Line("  ", d.screen.paint(cyan, subject))
 	d.screen.Diff(diff)
-	return d.settle(ctx)
+	return nil
 }
 
 // settle waits until the host has taken up the newest commit, with no traffic

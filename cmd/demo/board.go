@@ -39,6 +39,7 @@ const (
 	begun
 	done
 	failed
+	skipped // its plan went another way
 )
 
 // Plan sets out the steps that are to come.
@@ -63,6 +64,7 @@ func (b *Board) See(e event) bool {
 	switch e.Message {
 	case "plan":
 		if last := len(b.parts) - 1; last < 0 || b.parts[last].purpose != "" {
+			b.skip()
 			b.parts = append(b.parts, boardPart{})
 		}
 		p := &b.parts[len(b.parts)-1]
@@ -92,6 +94,19 @@ func (b *Board) See(e event) bool {
 		return false
 	}
 	return true
+}
+
+// skip marks what the plan that is on will not come to.
+func (b *Board) skip() {
+	if len(b.parts) == 0 {
+		return
+	}
+	rows := b.parts[len(b.parts)-1].rows
+	for i := range rows {
+		if rows[i].state == planned {
+			rows[i].state = skipped
+		}
+	}
 }
 
 // row is the step's in the plan that is on; a step that no plan foretold, as
@@ -203,7 +218,11 @@ func (b *Board) line(r boardRow, now time.Time) []string {
 		}
 		return lines
 	}
-	return []string{s.paint(dim, "· "+name+padLeft("", 8)) + origin}
+	mark := "· "
+	if r.state == skipped {
+		mark = "– "
+	}
+	return []string{s.paint(dim, mark+name+padLeft("", 8)) + origin}
 }
 
 // stepName is a step's ID without its service, as columns.
@@ -225,7 +244,11 @@ func (b *Board) traffic() []string {
 	if f.Failed > 0 {
 		failed = s.paint(red, count(f.Failed)+" failed")
 	}
-	figures := s.paint(bold, count(f.Sent)+" sent") + "   " + failed + "   longest wait " + short(f.Longest)
+	longest := f.Longest
+	for _, sl := range b.load.Slots() {
+		longest = max(longest, sl.Longest) // those that still wait, too
+	}
+	figures := s.paint(bold, count(f.Sent)+" sent") + "   " + failed + "   longest wait " + short(longest)
 	if f.Waiting > 0 {
 		figures += "   " + s.paint(yellow, count(f.Waiting)+" wait")
 	} else if n := f.Answered[b.to]; n > 0 && b.to != b.from {
@@ -259,6 +282,7 @@ func (b *Board) mark(group []Slot, highest time.Duration) (rune, style) {
 	var sum Slot
 	for _, sl := range group {
 		sum.Longest = max(sum.Longest, sl.Longest)
+		sum.Sent += sl.Sent
 		sum.Failed += sl.Failed
 		sum.Waiting += sl.Waiting
 		if sl.Version != "" {
@@ -267,6 +291,8 @@ func (b *Board) mark(group []Slot, highest time.Duration) (rune, style) {
 	}
 	height := heights[int(int64(sum.Longest)*int64(len(heights)-1)/int64(highest))]
 	switch {
+	case sum.Sent == 0:
+		return ' ', ""
 	case sum.Failed > 0:
 		return '×', red
 	case sum.Waiting > 0 && sum.Longest > slot:

@@ -328,9 +328,15 @@ func quietPort() (string, error) {
 	return "", fmt.Errorf("no free port below 32000: %w", err)
 }
 
+// attended reports whether a person looks on who has time.
+func (d *demo) attended() bool {
+	_, keyboard := terminal(d.in)
+	return keyboard && !d.fast && d.screen.live
+}
+
 // enter waits for the Enter key, where a person can read and press it.
 func (d *demo) enter(ctx context.Context) error {
-	if _, person := terminal(d.in); !person || d.fast || !d.screen.live {
+	if !d.attended() {
 		return nil
 	}
 	if d.keys == nil {

@@ -58,6 +58,7 @@ type plan struct {
 // host is a host's agent: the real binary, started with a configuration file.
 type host struct {
 	bin, config string
+	log         *os.File
 	events      chan event
 
 	cmd  *exec.Cmd
@@ -71,7 +72,11 @@ const tailLines = 12
 
 // startAgent starts `hostagent run`. It ends with Stop only.
 func startAgent(bin, config string, env []string) (*host, error) {
-	h := &host{bin: bin, config: config, events: make(chan event, 1024), done: make(chan struct{})}
+	file, err := os.Create(filepath.Join(filepath.Dir(config), "agent.log"))
+	if err != nil {
+		return nil, err
+	}
+	h := &host{bin: bin, config: config, log: file, events: make(chan event, 1024), done: make(chan struct{})}
 	h.cmd = exec.Command(bin, "run", "--config", config, "--output", "json")
 	// begun is a debug line; the log is the only place that has every step
 	// the moment it begins.
@@ -94,6 +99,7 @@ func (h *host) read(log io.Reader) {
 	lines := bufio.NewScanner(log)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
+		fmt.Fprintln(h.log, lines.Text())
 		h.mu.Lock()
 		h.tail = append(h.tail, lines.Text())
 		h.tail = h.tail[max(len(h.tail)-tailLines, 0):]
@@ -108,6 +114,7 @@ func (h *host) read(log io.Reader) {
 		}
 	}
 	_ = h.cmd.Wait()
+	_ = h.log.Close()
 }
 
 // Stop ends the agent: politely, then not.
@@ -198,7 +205,7 @@ func eventually(ctx context.Context, within time.Duration, ask func() (bool, err
 		if ok {
 			return nil
 		}
-		if perr := pause(ctx, 50*time.Millisecond); perr != nil {
+		if perr := pause(ctx, 200*time.Millisecond); perr != nil {
 			if errors.Is(perr, context.DeadlineExceeded) && err != nil {
 				return fmt.Errorf("not within %v: %w", within, err)
 			}
@@ -227,7 +234,7 @@ func readyBinaries(dir string) (binaries, error) {
 
 // buildBinaries builds them into a directory.
 func buildBinaries(ctx context.Context, dir string) (binaries, error) {
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", dir+string(filepath.Separator), "drydock/cmd/hostagent", "drydock/cmd/drydock")
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", dir+string(filepath.Separator), "drydock/cmd/hostagent", "drydock/cmd/drydock")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return binaries{}, fmt.Errorf("build hostagent and drydock: %w\n%s\nRun the demo from the project's directory, or name ready binaries with --bin.", err, bytes.TrimSpace(out))
 	}

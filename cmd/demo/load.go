@@ -44,6 +44,7 @@ type Figures struct {
 
 // Slot is what became of the requests that were sent in one slot of time.
 type Slot struct {
+	Sent    int
 	Longest time.Duration // so far, where some still wait
 	Failed  int
 	Waiting int
@@ -72,6 +73,7 @@ func (l *Load) send(ctx, sending context.Context) {
 	defer all.Wait()
 	tick := time.NewTicker(time.Second / time.Duration(l.Rate))
 	defer tick.Stop()
+	sent := 0
 	for {
 		select {
 		case <-sending.Done():
@@ -81,15 +83,31 @@ func (l *Load) send(ctx, sending context.Context) {
 		if sending.Err() != nil {
 			return
 		}
-		sent := time.Now()
-		n := l.sent(sent)
-		all.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, l.Timeout)
-			defer cancel()
-			version, err := l.Ask(ctx)
-			l.ended(n, time.Since(sent), version, err)
-		})
+		now, forgiven := due(time.Since(l.began), l.Rate, sent)
+		sent += forgiven + now
+		for range now {
+			at := time.Now()
+			n := l.sent(at)
+			all.Go(func() { l.one(ctx, n, at) })
+		}
 	}
+}
+
+// due is how many requests to send now, and how many never: a busy machine
+// skips ticks, and what is owed is sent late, but after a long sleep not all
+// of it at once.
+func due(elapsed time.Duration, rate, sent int) (now, forgiven int) {
+	owed := int(elapsed*time.Duration(rate)/time.Second) - sent
+	now = min(owed, max(rate/4, 1))
+	return now, owed - now
+}
+
+// one is one request.
+func (l *Load) one(ctx context.Context, n int, sent time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, l.Timeout)
+	defer cancel()
+	version, err := l.Ask(ctx)
+	l.ended(n, time.Since(sent), version, err)
 }
 
 // sent counts a request and returns its slot.
@@ -98,6 +116,7 @@ func (l *Load) sent(at time.Time) int {
 	defer l.mu.Unlock()
 	l.reach(at)
 	n := len(l.slots) - 1
+	l.slots[n].Sent++
 	l.slots[n].Waiting++
 	l.figures.Sent++
 	l.figures.Waiting++

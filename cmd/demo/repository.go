@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -47,7 +48,7 @@ const declaration = `service "web" {
 
   rollout {
     min_healthy_time = "1s"
-    healthy_deadline = "2500ms"
+    healthy_deadline = "2s"
   }
 }
 `
@@ -55,7 +56,7 @@ const declaration = `service "web" {
 // drainBlock is the block that the last act takes out.
 const drainBlock = `  drain "file" {
     path = "%[3]s"
-    wait = "500ms"
+    wait = "300ms"
   }
 `
 
@@ -160,18 +161,24 @@ func (r *repository) head(ctx context.Context) (string, error) {
 	return r.git(ctx, "rev-parse", "HEAD")
 }
 
+// lastCommit is the newest commit as `git log --oneline` has it.
+func (r *repository) lastCommit(ctx context.Context) (string, error) {
+	return r.git(ctx, "log", "-1", "--no-color", "--format=%h %s")
+}
+
 // lastDiff is what the newest commit changed, without the lines around it.
 func (r *repository) lastDiff(ctx context.Context) ([]string, error) {
 	out, err := r.git(ctx, "show", "--format=", "--unified=0", "--no-color", "HEAD")
 	if err != nil {
 		return nil, err
 	}
+	digests := regexp.MustCompile(`(sha256:[0-9a-f]{12})[0-9a-f]+`)
 	var lines []string
 	for line := range strings.Lines(out) {
 		line = strings.TrimRight(line, "\n")
 		if (strings.HasPrefix(line, "+") || strings.HasPrefix(line, "-")) &&
 			!strings.HasPrefix(line, "+++") && !strings.HasPrefix(line, "---") {
-			lines = append(lines, line)
+			lines = append(lines, digests.ReplaceAllString(line, "$1…"))
 		}
 	}
 	return lines, nil
