@@ -145,7 +145,7 @@ func (d *decoder) share(a *attribute, v cty.Value, at hcl.Range) any {
 
 func (d *decoder) list(a *attribute, v cty.Value, at hcl.Range) any {
 	if !v.IsKnown() && (isSequence(v.Type()) || v.Type() == cty.DynamicPseudoType) {
-		return KnownOnHost
+		return []any{KnownOnHost}
 	}
 	if !isSequence(v.Type()) {
 		return d.wrong(a, v, at, `write a list, ["…", "…"]`)
@@ -179,7 +179,7 @@ func (d *decoder) list(a *attribute, v cty.Value, at hcl.Range) any {
 
 func (d *decoder) mapping(a *attribute, v cty.Value, at hcl.Range) any {
 	if !v.IsKnown() && (isMapping(v.Type()) || v.Type() == cty.DynamicPseudoType) {
-		return KnownOnHost
+		return map[string]any{KnownOnHost: KnownOnHost}
 	}
 	if !isMapping(v.Type()) {
 		return d.wrong(a, v, at, "write a map: { name = \"…\" }")

@@ -394,6 +394,11 @@ func (e *evaluator) traversal(x *hclsyntax.ScopeTraversalExpr) (cty.Value, hcl.D
 		}
 	}
 	got, diags := x.Traversal.TraverseAbs(e.ctx)
+	for _, d := range diags {
+		if root == "host" && d.Summary == "Missing map element" {
+			d.Detail += " Give the host that label, or say what holds without it: lookup(host.labels, name, value)."
+		}
+	}
 	return got, plain(diags)
 }
 
