@@ -22,6 +22,7 @@ type Options struct {
 	Parallel int    // services out of rotation at once
 	Alone    bool   // declared the only host there is
 	URL      string // of the source, for status; no secrets in it
+	Version  string // of this build, which a repository's min_version asks for
 
 	Source  Source
 	Journal reconcile.Journal

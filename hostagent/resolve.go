@@ -202,6 +202,9 @@ func (r *resolver) faults(fleet *spec.Fleet, commit string) error {
 	if diags := fleet.Faults(env); diags.HasErrors() {
 		return &SpecError{Commit: commit, Diags: diags}
 	}
+	if diags := fleet.CheckVersion(r.Version); diags.HasErrors() {
+		return &SpecError{Commit: commit, Diags: diags}
+	}
 	if !slices.Contains(fleet.Environments(), env) {
 		return fmt.Errorf("commit %s has no folder %s/; an environment with no service still needs one, or this host's hostagent.hcl names the wrong environment", spec.Short(commit), env)
 	}

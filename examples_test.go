@@ -1,0 +1,83 @@
+package drydock_test
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"drydock/reconcile"
+	"drydock/spec"
+)
+
+// TestExamples: what we show is formatted, loads without an error, and plans.
+func TestExamples(t *testing.T) {
+	for _, dir := range []string{"examples/acme", "examples/one-host"} {
+		t.Run(dir, func(t *testing.T) {
+			fsys := os.DirFS(dir)
+			err := fs.WalkDir(fsys, ".", func(path string, d fs.DirEntry, err error) error {
+				if err != nil || !strings.HasSuffix(path, ".hcl") {
+					return err
+				}
+				src, err := fs.ReadFile(fsys, path)
+				if err != nil {
+					return err
+				}
+				formatted, err := spec.Format(src)
+				if err != nil || !bytes.Equal(src, formatted) {
+					t.Errorf("%s is not formatted (%v)", path, err)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			fleet, diags := spec.Load("", fsys)
+			diags = append(diags, fleet.Validate()...)
+			for _, d := range diags {
+				// What is not built yet is a warning, and may be shown.
+				if d.Severity == 1 {
+					t.Error(d)
+				}
+			}
+		})
+	}
+}
+
+func plan(t *testing.T, dir string, h spec.Host) []string {
+	t.Helper()
+	fleet, _ := spec.Load("", os.DirFS(dir))
+	want, diags := fleet.For(h)
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	var ids []string
+	for _, s := range reconcile.Diff(want, reconcile.Observed{Memory: *reconcile.NewMemory()}).Steps() {
+		ids = append(ids, s.ID)
+	}
+	return ids
+}
+
+func TestExamplesPlan(t *testing.T) {
+	got := plan(t, "examples/one-host", spec.Host{Name: "web-1", OS: "linux", Arch: "amd64", Environment: "prod"})
+	want := []string{"hello/fetch/archive", "hello/install/archive", "hello/start/process", "hello/check/http", "hello/undrain/file"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	got = plan(t, "examples/acme", spec.Host{Name: "web-1", OS: "linux", Arch: "arm64", Environment: "staging", Labels: map[string]string{"role": "web"}})
+	want = []string{
+		"web/fetch/archive", "web/install/archive", "web/migrate/command", "web/start/process",
+		"web/run/warm-up", "web/check/http", "web/undrain/file",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	got = plan(t, "examples/acme", spec.Host{Name: "web-1", OS: "linux", Arch: "amd64", Environment: "prod", Labels: map[string]string{"role": "web", "zone": "a"}})
+	if !slices.Contains(got, "web/migrate/sql") || !slices.Contains(got, "api/install/binary") {
+		t.Errorf("prod: %v", got)
+	}
+}
