@@ -27,7 +27,7 @@ func TestExamples(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				formatted, err := spec.Format(src)
+				formatted, err := spec.Format(src, path)
 				if err != nil || !bytes.Equal(src, formatted) {
 					t.Errorf("%s is not formatted (%v)", path, err)
 				}
