@@ -104,7 +104,8 @@ func (d differ) plan(w spec.Wanted) ServicePlan {
 	}
 	adopt := r.Running.Service.Revision() != d.want.Revision() || !sameJSON(r.Running.Service, *d.want)
 	if differs := d.differs(r.Running.Service, *d.want); differs != 0 {
-		if p = d.deploy(differs, d.difference(differs)); len(p.Steps) > 0 {
+		drifted, _ := d.drift(r.Running.Service) // or the new revision would be blamed for it
+		if p = d.deploy(differs|drifted, d.difference(differs)); len(p.Steps) > 0 {
 			return p
 		}
 		// A person holds the only places that differ.
@@ -245,7 +246,7 @@ func (d differ) needed(steps []Step, phases set) []Step {
 				return true
 			}
 			_, ours := d.have.Drains[drainKey(s.Block)]
-			return ours && d.is(s.Block).Is != Present
+			return ours && d.is(s.Block).Is == Absent // to drain twice costs nothing
 		case Undrain:
 			if d.have.Held != nil || d.byHand(s.Block) {
 				return true
@@ -297,20 +298,7 @@ func (d differ) byHand(b spec.Block) bool {
 func (d differ) mend(s spec.Service) ServicePlan {
 	p := ServicePlan{Service: d.name, State: Converged, Purpose: Mend, Target: s}
 	r := d.have
-	var phases set
-	var why []string
-	if s.Install != nil {
-		if c := d.found[s.Install.ID()]; c.Is == Altered || c.Is == Absent {
-			phases |= phaseSet(Fetch, Drain, Install, Start, Check, Undrain)
-			why = append(why, cmp.Or(c.Detail, s.Install.ID()+" is "+c.Is.String()))
-		}
-	}
-	if s.Start != nil {
-		if c := d.found[s.Start.ID()]; c.Is == Absent || c.Is == Altered {
-			phases |= phaseSet(Drain, Start, Check, Undrain)
-			why = append(why, cmp.Or(c.Detail, "it does not run"))
-		}
-	}
+	phases, why := d.drift(s)
 	b := build{host: d.host, target: s, running: r.Running, purpose: Mend, drains: r.Drains}
 	if phases != 0 {
 		p.State, p.Reason, b.detail = Drifted, join(why), join(why)
@@ -325,6 +313,23 @@ func (d differ) mend(s spec.Service) ServicePlan {
 		return p
 	}
 	return d.rotation(p, b)
+}
+
+// drift is what was changed behind our back, and the phases that mend it.
+func (d differ) drift(s spec.Service) (phases set, why []string) {
+	if s.Install != nil {
+		if c := d.found[s.Install.ID()]; c.Is == Altered || c.Is == Absent {
+			phases |= phaseSet(Fetch, Drain, Install, Start, Check, Undrain)
+			why = append(why, cmp.Or(c.Detail, s.Install.ID()+" is "+c.Is.String()))
+		}
+	}
+	if s.Start != nil {
+		if c := d.found[s.Start.ID()]; c.Is == Absent || c.Is == Altered {
+			phases |= phaseSet(Drain, Start, Check, Undrain)
+			why = append(why, cmp.Or(c.Detail, "it does not run"))
+		}
+	}
+	return phases, why
 }
 
 // rotation looks after the places where nothing else is to be done.
@@ -398,6 +403,9 @@ func PlanRevert(name string, have Observed, host string) ServicePlan {
 			phases |= phaseSet(p)
 		}
 	}
+	if !r.Open.changed() {
+		phases &= phaseSet(Check, Undrain) // it failed to leave rotation: the old one runs as it did
+	}
 	target, back := r.Running.Service, r.Running.Service.Release.Version
 	if f := r.Running.Foreign; f != "" {
 		// What somebody else had deployed has no declaration: it is started as
@@ -414,9 +422,20 @@ func PlanRevert(name string, have Observed, host string) ServicePlan {
 	// took out before it began is not among its steps.
 	failed := build{target: r.Open.Target, running: r.Running, purpose: r.Open.Purpose, drains: r.Drains}
 	touched := slices.DeleteFunc(failed.candidates(phaseSet(Drain, Undrain)), func(s Step) bool { return !slices.Contains(r.Open.Steps, s.ID) })
-	steps := slices.DeleteFunc(d.needed(b.candidates(phases), everyPhase), func(s Step) bool {
+	steps := slices.DeleteFunc(b.candidates(phases), func(s Step) bool {
+		if s.Block.Type != "drain" {
+			return false
+		}
 		_, ours := r.Drains[drainKey(s.Block)]
-		return s.Block.Type == "drain" && !ours && !slices.ContainsFunc(touched, func(t Step) bool { return t.Block.Same(s.Block) })
+		mine := ours
+		out := ours // by an earlier plan, or by the one that failed if it came so far
+		for _, t := range touched {
+			if t.Block.Same(s.Block) {
+				mine = true
+				out = out && (t.Phase != Drain || r.Open.Progress[t.ID].Is == Done)
+			}
+		}
+		return !mine || s.Phase == Drain && out || s.Phase == Undrain && r.Held != nil
 	})
 	return ServicePlan{
 		Service: name, State: Progressing, Reason: b.detail, Purpose: Revert, Target: target, Foreign: r.Running.Foreign,

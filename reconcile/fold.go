@@ -240,6 +240,16 @@ func (p *OpenPlan) touches(part string) bool {
 	return slices.ContainsFunc(p.Steps, func(id string) bool { return strings.Contains(id, part) })
 }
 
+// changed reports whether anything but rotation was touched.
+func (p *OpenPlan) changed() bool {
+	for id := range p.Progress {
+		if strings.Contains(id, "/install/") || strings.Contains(id, "/start/") || strings.Contains(id, "/migrate/") {
+			return true
+		}
+	}
+	return false
+}
+
 // run makes d the running revision and remembers the release it replaces.
 func (s *Remembered) run(d Deployed, restarted bool) {
 	if old := s.Running; old != nil && old.Foreign == "" && !sameRelease(old.Service.Release, d.Service.Release) {
@@ -249,6 +259,10 @@ func (s *Remembered) run(d Deployed, restarted bool) {
 		d.Since = old.Since
 	}
 	s.Running = &d
+	// A place that the declaration has left is nobody's: what happens to it says nothing.
+	maps.DeleteFunc(s.Rotation, func(k, _ string) bool {
+		return !slices.ContainsFunc(d.Service.Drains, func(b spec.Block) bool { return drainKey(b) == k })
+	})
 	// Migrations of releases that neither run nor ran are of no more use.
 	// One whose outcome is not known stays, so that it is never begun again unasked.
 	maps.DeleteFunc(s.Migrated, func(k string, p Progress) bool { return p.Is == Done && !s.knows(k) })
