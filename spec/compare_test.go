@@ -76,14 +76,13 @@ func TestCompareGates(t *testing.T) {
 	gates := func(extra string) string {
 		base := map[string]string{"prod/a.hcl": compared("web", "1.0", more), "prod/b.hcl": compared("api", "1.0", "")}
 		head := map[string]string{"prod/a.hcl": compared("web", "1.1", more), "prod/b.hcl": compared("api", "1.0", ""), "prod/c.hcl": extra}
+		var names []string
 		for _, e := range compareFiles(t, base, head).Environments {
-			var names []string
 			for _, g := range e.Services[0].Gates {
 				names = append(names, g.Name)
 			}
-			return strings.Join(names, " ")
 		}
-		return "none"
+		return strings.Join(names, " ")
 	}
 	for _, tt := range []struct{ extra, want string }{
 		{"", "approval window depends_on canary slot"},

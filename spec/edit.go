@@ -146,7 +146,7 @@ func (c Change) check() error {
 	if c.Digest != "" && len(c.Digests) > 0 {
 		return fmt.Errorf("version %s has a digest and digests per platform: a release has one or the other", c.Version)
 	}
-	if c.Digest != "" && !digestPattern.MatchString(c.Digest) {
+	if !digestPattern.MatchString(c.Digest) && c.Digest != "" {
 		return fmt.Errorf("digest %q: a digest is sha256: and 64 lower-case hex digits, or git: and a full commit hash", c.Digest)
 	}
 	for p, d := range c.Digests {

@@ -268,3 +268,33 @@ func TestBumpLaw(t *testing.T) {
 		bumpLaw(rt, []byte(b.String()), "a.hcl", c)
 	})
 }
+
+// The proof at the end of a bump does not trust the splices.
+func TestVerifyRefusesOutside(t *testing.T) {
+	src := "service \"web\" {\n  release {\n    version = \"1\"\n  }\n}\n"
+	json := `{"service": {"web": {"hosts": {}, "release": {"version": "1"}}}}`
+	for _, tt := range []struct{ file, src, out, want string }{
+		{"a.hcl", src, strings.Replace(src, "\"1\"", "\"3\"", 1), "reads back"},
+		{"a.hcl", src, "# more\n" + strings.Replace(src, "\"1\"", "\"2\"", 1), "touched more"},
+		{"a.hcl", src, strings.Replace(src, "\"1\"", "\"2\"", 1) + "\n", "touched more"},
+		{"a.hcl", src, "service", "would not parse"},
+		{"a.hcl.json", json, strings.NewReplacer(`"1"`, `"2"`, `{}`, `{"a": "b"}`).Replace(json), "touched more"},
+	} {
+		site, diags := findRelease([]byte(tt.src), tt.file, "web")
+		if diags.HasErrors() {
+			t.Fatal(diags)
+		}
+		err := verifyBump(site, []byte(tt.out), tt.file, "web", Change{Version: "2"})
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%q: %v does not say %q", tt.out, err, tt.want)
+		}
+	}
+}
+
+// A file that would cost the parser too much never reaches it.
+func TestBumpGuards(t *testing.T) {
+	src := "service \"web\" {\n  release {\n    version = \"1\"\n  }\n}\n" + strings.Repeat("# long\n", 50_000)
+	if _, err := Bump([]byte(src), "a.hcl", "web", Change{Version: "2"}); err == nil || !strings.Contains(err.Error(), "too large") {
+		t.Errorf("not refused for its size: %v", err)
+	}
+}

@@ -13,8 +13,7 @@ import (
 
 // --fetch hashes what hosts will download, from the same declaration.
 func TestFetch(t *testing.T) {
-	var elsewhere *httptest.Server
-	elsewhere = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "" || r.Header.Get("X-Token") != "" {
 			t.Error("a header of the source followed a redirect")
 		}

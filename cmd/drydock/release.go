@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"drydock/spec"
-	"github.com/agext/levenshtein"
 )
 
 // declared is a service's release block as one state of the repository has it.
@@ -68,15 +67,10 @@ func checkEnvironment(fsys fs.FS, environment string) error {
 // suggest ends an error about an unknown word with the nearest known one, or
 // with all of them where none is near and they are few.
 func suggest(word string, known []string, intro string) string {
-	best, distance := "", 3
-	for _, k := range known {
-		if d := levenshtein.Distance(word, k, nil); d < distance && d < len(word) {
-			best, distance = k, d
-		}
-	}
+	near := spec.DidYouMean(word, known)
 	switch {
-	case best != "":
-		return fmt.Sprintf("; did you mean %q?", best)
+	case near != "":
+		return ";" + strings.Replace(near, " D", " d", 1)
 	case len(known) == 0:
 		return ", and nothing else of the kind"
 	case len(known) <= 12:

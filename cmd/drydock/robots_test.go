@@ -147,3 +147,33 @@ func TestRobotsShareAClone(t *testing.T) {
 		t.Errorf("left behind:\n%s", trees)
 	}
 }
+
+// A push that arrived although its answer was lost is this run's own commit,
+// and not one that somebody else made before.
+func TestPushWhoseAnswerWasLost(t *testing.T) {
+	for _, kv := range gitTestEnv(t.TempDir()) {
+		k, v, _ := strings.Cut(kv, "=")
+		t.Setenv(k, v)
+	}
+	origin := newOrigin(t, map[string]string{"staging/web.hcl": release("web", "1.0")})
+	// A transport that takes the push and then dies, once.
+	dir := t.TempDir()
+	script := fmt.Sprintf("#!/bin/sh\ngit receive-pack \"$@\"\nif [ ! -e %[1]s/died ]; then touch %[1]s/died; exit 1; fi\n", dir)
+	pack := filepath.Join(dir, "receive-pack")
+	if err := os.WriteFile(pack, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	clone := filepath.Join(dir, "clone")
+	gitIn(t, dir, "clone", "--quiet", origin, clone)
+	gitIn(t, clone, "config", "remote.origin.receivepack", pack)
+	stdout, stderr, code := drydock(t.Context(), "bump", "web", "-e", "staging", "--version", "2.0", "--digest", "sha256:"+strings.Repeat("a", 64), "-C", clone, "--push", "-o", "json")
+	if code != 0 || !strings.Contains(stdout, `"changed": true`) || !strings.Contains(stdout, gitIn(t, origin, "rev-parse", "main")) {
+		t.Errorf("exit %d: %s%s", code, stdout, stderr)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "died")); err != nil {
+		t.Error("the answer was not lost, so nothing was tested")
+	}
+	if n := gitIn(t, origin, "rev-list", "--count", "main"); n != "2" {
+		t.Errorf("%s commits instead of 2", n)
+	}
+}
