@@ -8,16 +8,20 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"drydock/hostagent/argv"
 	"drydock/reconcile"
 )
 
-// asAgent makes the test binary the agent; killAfter ends it with SIGKILL once
-// so many records are durable.
+// asAgent makes the test binary the agent. killAfter ends it with SIGKILL once
+// so many records are durable; atBoot is the kernel's boot id as it believes
+// it, and atTime how far its clock is off.
 const (
 	asAgent   = "DRYDOCK_TEST_AS_AGENT"
 	killAfter = "DRYDOCK_TEST_KILL_AFTER"
+	atBoot    = "DRYDOCK_TEST_BOOT"
+	atTime    = "DRYDOCK_TEST_CLOCK"
 )
 
 func TestMain(m *testing.M) {
@@ -29,9 +33,12 @@ func TestMain(m *testing.M) {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	s := Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}
+	s := Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Boot: os.Getenv(atBoot)}
 	if k, err := strconv.ParseInt(os.Getenv(killAfter), 10, 64); err == nil {
 		s.Watch = dieAfter(k)
+	}
+	if off, err := time.ParseDuration(os.Getenv(atTime)); err == nil {
+		s.Now = func() time.Time { return time.Now().Add(off) }
 	}
 	os.Exit(Main(ctx, os.Args[1:], s))
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -59,16 +60,19 @@ func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, h
 			return nil, fmt.Errorf("the state directory: %w. Make it, or name another with `state` in %s", err, f.config)
 		}
 	}
+	now, boot := f.Now, cmp.Or(f.Boot, bootID())
+	if now == nil {
+		now = time.Now
+	}
 	credential := hostagent.ReadCredential(cfg.Credentials)
 	source, err := gitsource.Open(gitsource.Options{
 		URL: cfg.Source.URL, Mirrors: cfg.Source.Mirrors, Branch: cfg.Source.Branch, Dir: filepath.Join(cfg.State, cloneDir),
-		Token: token(cfg, credential), SSHKey: cfg.Source.SSHKey, KnownHosts: cfg.Source.KnownHosts, CA: cfg.Source.CA,
+		Token: token(cfg, credential), SSHKey: cfg.Source.SSHKey, KnownHosts: cfg.Source.KnownHosts, CA: cfg.Source.CA, Now: now,
 	})
 	if err != nil {
 		return nil, err
 	}
-	boot := bootID()
-	j, err := journal.Open(journal.Options{Path: filepath.Join(cfg.State, journalFile), Boot: boot, ReadOnly: readOnly})
+	j, err := journal.Open(journal.Options{Path: filepath.Join(cfg.State, journalFile), Boot: boot, Now: now, ReadOnly: readOnly})
 	if err != nil {
 		_ = source.Close()
 		return nil, err
@@ -83,9 +87,9 @@ func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, h
 	}
 	p := &parts{config: cfg, journal: j, source: source, log: log}
 	p.agent = hostagent.New(hostagent.Options{
-		Host: cfg.Host, Parallel: cfg.Parallel, Alone: cfg.Alone, URL: cfg.Source.URL,
+		Host: cfg.Host, Parallel: cfg.Parallel, Alone: cfg.Alone, URL: cfg.Source.URL, Version: buildVersion().Version,
 		Source: following{source}, Journal: j, Drivers: drivers(cfg, log, credential),
-		Log: log, Now: time.Now, Jitter: jitter, Boot: boot,
+		Log: log, Now: now, Jitter: jitter, Boot: boot,
 		Watch: h.watch, Quiet: h.quiet, Polled: h.poll, Passed: h.pass,
 	})
 	return p, nil

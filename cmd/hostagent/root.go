@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,9 +18,12 @@ type Streams struct {
 	In       io.Reader
 	Out, Err io.Writer
 
-	// Watch sees every journal record once it is durable; nil outside tests,
-	// which end the process there.
+	// The rest is for tests. Watch sees every journal record once it is durable,
+	// and may end the process there; Now and Boot stand in for the machine's
+	// clock and boot id.
 	Watch func(reconcile.Progressed)
+	Now   func() time.Time
+	Boot  string
 }
 
 // The exit codes. `plan --detailed-exitcode` has one of its own, 2.

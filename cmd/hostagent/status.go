@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"drydock/hostagent"
 )
 
 func statusCommand(f *flags) *cobra.Command {
@@ -25,7 +27,7 @@ func statusCommand(f *flags) *cobra.Command {
 			if !ran {
 				p, aerr := assemble(cfg, f, logger(f, false), true, hooks{})
 				if errors.Is(aerr, fs.ErrNotExist) {
-					return fmt.Errorf("nothing was done on this host yet: there is no journal in %s. Start `hostagent run`, or make one pass with `hostagent once`", cfg.State)
+					return nothingYet(cfg)
 				}
 				if aerr != nil {
 					return aerr
@@ -36,9 +38,16 @@ func statusCommand(f *flags) *cobra.Command {
 			if err != nil && len(st.Services) == 0 {
 				return err
 			}
+			if !ran && st.Commit == "" && len(st.Services) == 0 {
+				return nothingYet(cfg)
+			}
 			return f.show(st, func() { printStatus(f.Out, st, time.Now()) })
 		},
 	}
+}
+
+func nothingYet(cfg hostagent.Config) error {
+	return fmt.Errorf("nothing was done on this host yet (%s). Start `hostagent run`, or make one pass with `hostagent once`", cfg.State)
 }
 
 func versionCommand(f *flags) *cobra.Command {

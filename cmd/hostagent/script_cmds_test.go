@@ -1,0 +1,333 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"drydock/hostagent/api"
+	"drydock/hostagent/journal"
+	"drydock/reconcile"
+)
+
+// status asks the running agent.
+func (w *world) status(ctx context.Context) (st reconcile.HostStatus, err error) {
+	err = api.NewClient(w.path("state")).Status(ctx, &st)
+	return st, err
+}
+
+// cmdAwait is `await SERVICE KEY=REGEXP...`: waits until the running agent's
+// status says so. SERVICE "host" is the host itself.
+func cmdAwait(ts *testscript.TestScript, _ bool, args []string) {
+	w := worldOf(ts)
+	until(ts, strings.Join(args, " "), func() error {
+		st, err := w.status(context.Background())
+		if err != nil {
+			return err
+		}
+		return says(st, args)
+	})
+}
+
+// cmdExpect is `expect SERVICE KEY=REGEXP...`: `hostagent status` says so now,
+// with or without an agent that runs.
+func cmdExpect(ts *testscript.TestScript, neg bool, args []string) {
+	cmd := agentCommand(ts, []string{"status", "--output", "json"})
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		ts.Fatalf("status: %v\n%s", err, &errs)
+	}
+	var st reconcile.HostStatus
+	ts.Check(json.Unmarshal(out, &st))
+	if err := says(st, args); (err == nil) == neg {
+		ts.Fatalf("%v; %s", err, out)
+	}
+}
+
+// says matches a service of a status against patterns.
+func says(st reconcile.HostStatus, args []string) error {
+	facts := map[string]string{"commit": st.Commit, "error": st.Source.Error, "paused": fmt.Sprint(st.Paused), "services": fmt.Sprint(len(st.Services))}
+	if args[0] != "host" {
+		facts = nil
+		for _, s := range st.Services {
+			if s.Name == args[0] {
+				facts = map[string]string{"state": s.State.String(), "reason": s.Reason, "gate": s.Gate, "step": s.Step, "missing": strings.Join(s.Missing, " "), "origin": s.Origin, "wanted": "-", "running": "-"}
+				if s.Wanted != nil {
+					facts["wanted"] = s.Wanted.Version
+				}
+				if s.Running != nil {
+					facts["running"] = s.Running.Version
+				}
+			}
+		}
+		if facts == nil {
+			return fmt.Errorf("no service %s in %+v", args[0], st)
+		}
+	}
+	for _, a := range args[1:] {
+		key, pattern, _ := strings.Cut(a, "=")
+		value, ok := facts[key]
+		if !ok {
+			return fmt.Errorf("no fact %q", key)
+		}
+		if !regexp.MustCompile("^(?s:" + pattern + ")$").MatchString(value) {
+			return fmt.Errorf("%s of %s is %q in %+v", key, args[0], value, facts)
+		}
+	}
+	return nil
+}
+
+// cmdWaitFor is `wait-for FILE [REGEXP]`: until it is there, and holds that.
+func cmdWaitFor(ts *testscript.TestScript, _ bool, args []string) {
+	until(ts, strings.Join(args, " holds "), func() error {
+		data, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil && len(args) > 1 && !regexp.MustCompile("(?m)"+args[1]).Match(data) {
+			return fmt.Errorf("it holds %q", data)
+		}
+		return err
+	})
+}
+
+// cmdAbsent is `absent FILE`: waits until it is gone.
+func cmdAbsent(ts *testscript.TestScript, _ bool, args []string) {
+	until(ts, args[0]+" is gone", func() error {
+		if _, err := os.Lstat(ts.MkAbs(args[0])); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("it is there (%v)", err)
+		}
+		return nil
+	})
+}
+
+// cmdRelease is `release SERVICE VERSION [PROGRAM]`: an archive with bin/app,
+// a file of the script or else a program that writes down its start and runs
+// until it is ended. In PROGRAM, $WORK and $VERSION are filled in.
+func cmdRelease(ts *testscript.TestScript, _ bool, args []string) {
+	w := worldOf(ts)
+	program := fmt.Sprintf("#!/bin/sh\necho $VERSION $$ >>$WORK/starts/%s\nexec sleep 1000\n", args[0])
+	if len(args) > 2 {
+		program = ts.ReadFile(args[2])
+	}
+	w.pack(ts, args[0], args[1], program)
+}
+
+func (w *world) pack(ts *testscript.TestScript, service, version, program string) {
+	program = strings.ReplaceAll(strings.ReplaceAll(program, "$WORK", w.dir), "$VERSION", version)
+	var buf bytes.Buffer
+	zw := gzip.NewWriter(&buf)
+	tw := tar.NewWriter(zw)
+	ts.Check(tw.WriteHeader(&tar.Header{Name: "bin/", Typeflag: tar.TypeDir, Mode: 0o755}))
+	ts.Check(tw.WriteHeader(&tar.Header{Name: "bin/app", Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(program))}))
+	_, err := tw.Write([]byte(program))
+	ts.Check(err)
+	ts.Check(tw.Close())
+	ts.Check(zw.Close())
+	ts.Check(os.WriteFile(w.artifact(service, version), buf.Bytes(), 0o644))
+}
+
+func (w *world) artifact(service, version string) string {
+	return w.path(fmt.Sprintf("artifacts/%s-%s.tar.gz", service, version))
+}
+
+// cmdService is `service NAME VERSION [FILE]`: declares it in prod, with the
+// lines of FILE in its block, without pushing.
+func cmdService(ts *testscript.TestScript, _ bool, args []string) {
+	w := worldOf(ts)
+	extra := ""
+	if len(args) > 2 {
+		extra = ts.ReadFile(args[2])
+	}
+	text := fmt.Sprintf("service %q {\n  hosts   = {}\n  profile = \"app\"\n  release {\n    version = %q\n    digest  = \"sha256:%s-%s\"\n  }\n%s}\n", args[0], args[1], args[0], args[1], extra)
+	ts.Check(os.WriteFile(w.path("fleet/prod/"+args[0]+".hcl"), []byte(text), 0o644))
+}
+
+var releaseLine = regexp.MustCompile(`(?m)^(\s*version\s*=\s*)"[^"]*"(\s*digest\s*=\s*)"[^"]*"`)
+
+// cmdBump is `bump NAME VERSION`: the service's file names another release,
+// and is pushed.
+func cmdBump(ts *testscript.TestScript, neg bool, args []string) {
+	file := worldOf(ts).path("fleet/prod/" + args[0] + ".hcl")
+	old := ts.ReadFile(file)
+	text := releaseLine.ReplaceAllString(old, fmt.Sprintf(`${1}"%s"${2}"sha256:%s-%s"`, args[1], args[0], args[1]))
+	ts.Check(os.WriteFile(file, []byte(text), 0o644))
+	cmdPush(ts, neg, nil)
+}
+
+var placeholder = regexp.MustCompile(`"sha256:([a-z][a-z0-9-]*)-([0-9][^"]{0,30})"`)
+
+// cmdPush is `push`: commits all of fleet and pushes it. In its files $WORK is
+// filled in, and "sha256:NAME-VERSION" with that release's digest; a release
+// that was not made yet is made. With files in it that are no text, nothing is.
+func cmdPush(ts *testscript.TestScript, _ bool, _ []string) {
+	w := worldOf(ts)
+	ts.Check(filepath.WalkDir(w.path("fleet"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && d.Name() == ".git" {
+			return fs.SkipDir
+		}
+		if !d.Type().IsRegular() || !strings.HasSuffix(path, ".hcl") {
+			return nil
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		text := strings.ReplaceAll(string(data), "$WORK", w.dir)
+		text = placeholder.ReplaceAllStringFunc(text, func(s string) string {
+			m := placeholder.FindStringSubmatch(s)
+			if _, err := os.Stat(w.artifact(m[1], m[2])); err != nil {
+				cmdRelease(ts, false, []string{m[1], m[2]})
+			}
+			data, err := os.ReadFile(w.artifact(m[1], m[2]))
+			ts.Check(err)
+			sum := sha256.Sum256(data)
+			return `"sha256:` + hex.EncodeToString(sum[:]) + `"`
+		})
+		if text == string(data) {
+			return nil
+		}
+		return os.WriteFile(path, []byte(text), 0o644)
+	}))
+	cmdGit(ts, false, []string{"add", "-A"})
+	cmdGit(ts, false, []string{"commit", "-q", "--allow-empty", "-m", "change"})
+	cmdGit(ts, false, []string{"push", "-q", "up", "HEAD:main"})
+}
+
+// cmdGit is `git ARGS...` in the clone that people work in.
+func cmdGit(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	cmd := exec.Command("git", args...)
+	cmd.Dir, cmd.Env = w.path("fleet"), append(os.Environ(), scriptEnv(ts)...)
+	out, err := cmd.CombinedOutput()
+	if (err != nil) != neg {
+		ts.Fatalf("git %v: %v\n%s", args, err, out)
+	}
+	_, _ = ts.Stdout().Write(out)
+}
+
+// cmdReplace is `replace FILE OLD NEW`, where \n is the end of a line.
+func cmdReplace(ts *testscript.TestScript, _ bool, args []string) {
+	for i := range args {
+		args[i] = strings.ReplaceAll(args[i], `\n`, "\n")
+	}
+	data := ts.ReadFile(args[0])
+	if !strings.Contains(data, args[1]) {
+		ts.Fatalf("%s does not hold %q:\n%s", args[0], args[1], data)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.ReplaceAll(data, args[1], args[2])), 0o755))
+}
+
+// lastStart is the newest line that a service's program wrote.
+func (w *world) lastStart(service string) (version string, pid, starts int) {
+	data, _ := os.ReadFile(w.path("starts/" + service))
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	if strings.TrimSpace(lines[0]) == "" {
+		return "", 0, 0
+	}
+	_, _ = fmt.Sscan(lines[len(lines)-1], &version, &pid)
+	return version, pid, len(lines)
+}
+
+func alive(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && !strings.Contains(string(stat), ") Z ")
+}
+
+// cmdServes is `serves SERVICE VERSION`: that version's process lives and is
+// in rotation; negated: it is out of rotation, or does not live.
+func cmdServes(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	version, pid, _ := w.lastStart(args[0])
+	_, err := os.Stat(w.path("rotation/" + args[0]))
+	if serves := err == nil && version == args[1] && alive(pid); serves == neg {
+		ts.Fatalf("serves: %v (started %q pid %d alive %v, rotation: %v)", serves, version, pid, alive(pid), err)
+	}
+}
+
+// cmdStarts is `starts SERVICE N`: its program was started so often.
+func cmdStarts(ts *testscript.TestScript, _ bool, args []string) {
+	if _, _, n := worldOf(ts).lastStart(args[0]); strconv.Itoa(n) != args[1] {
+		ts.Fatalf("started %d times, want %s", n, args[1])
+	}
+}
+
+// cmdEnd is `end SERVICE`: its process dies, by no doing of the agent's.
+func cmdEnd(ts *testscript.TestScript, _ bool, args []string) {
+	w := worldOf(ts)
+	_, pid, _ := w.lastStart(args[0])
+	if !w.owns(pid) {
+		ts.Fatalf("process %d is not of %s", pid, args[0])
+	}
+	ts.Check(syscall.Kill(pid, syscall.SIGKILL))
+	until(ts, "it is dead", func() error {
+		if alive(pid) {
+			return errors.New("it lives")
+		}
+		return nil
+	})
+}
+
+// cmdRecords is `records [!] REGEXP...`: prints the journal of an agent that
+// does not run, a line a record: `seq kind service step reason`.
+func cmdRecords(ts *testscript.TestScript, _ bool, _ []string) {
+	j, err := journal.Open(journal.Options{Path: worldOf(ts).path("state/" + journalFile), ReadOnly: true})
+	ts.Check(err)
+	for r, err := range j.Records(context.Background()) {
+		ts.Check(err)
+		fmt.Fprintln(ts.Stdout(), r.Seq, r.Kind, r.Service, r.Step, r.Reason)
+	}
+}
+
+// cmdNowhere is `nowhere TEXT FILE...`: no file below these holds it.
+func cmdNowhere(ts *testscript.TestScript, _ bool, args []string) {
+	for _, root := range args[1:] {
+		ts.Check(filepath.WalkDir(ts.MkAbs(root), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || !d.Type().IsRegular() {
+				return err
+			}
+			data, err := os.ReadFile(path)
+			if err == nil && bytes.Contains(data, []byte(args[0])) {
+				err = fmt.Errorf("%s holds it", path)
+			}
+			return err
+		}))
+	}
+	if a := worldOf(ts).current(); a != nil && strings.Contains(a.log.String(), args[0]) {
+		ts.Fatalf("the log holds it")
+	}
+}
+
+// cmdDamage is `damage FILE truncate|flip`: a disk that lies.
+func cmdDamage(ts *testscript.TestScript, _ bool, args []string) {
+	path := ts.MkAbs(args[0])
+	data, err := os.ReadFile(path)
+	ts.Check(err)
+	switch args[1] {
+	case "truncate":
+		data = data[:len(data)/3]
+	case "flip":
+		for i := len(data) / 4; i < len(data); i += 512 {
+			data[i] ^= 0x55
+		}
+	}
+	ts.Check(os.WriteFile(path, data, 0o600))
+}
