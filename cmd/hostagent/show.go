@@ -163,7 +163,11 @@ func printPlan(w io.Writer, p hostagent.PlanReport) {
 			quiet++
 			continue
 		}
-		fmt.Fprintf(w, "%s  %s", s.Service, paint(w, stateColour(s.State), s.State.String()))
+		word := s.State.String()
+		if len(steps) > 0 {
+			word = s.Purpose.String()
+		}
+		fmt.Fprintf(w, "%s  %s", s.Service, paint(w, stateColour(s.State), word))
 		if s.Reason != "" {
 			fmt.Fprintf(w, "  %s", s.Reason)
 		}
