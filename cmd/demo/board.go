@@ -249,13 +249,14 @@ func (b *Board) traffic() []string {
 		longest = max(longest, sl.Longest) // those that still wait, too
 	}
 	figures := s.paint(bold, count(f.Sent)+" sent") + "   " + failed + "   longest wait " + short(longest)
-	if f.Waiting > 0 {
-		figures += "   " + s.paint(yellow, count(f.Waiting)+" wait")
-	} else if n := f.Answered[b.to]; n > 0 && b.to != b.from {
-		figures += s.paint(dim, "   answered by ") + s.paint(blue, b.from) + s.paint(dim, " ×"+count(f.Answered[b.from])+", ") +
-			s.paint(green, b.to) + s.paint(dim, " ×"+count(n))
+	who := pad("", 8) + s.paint(dim, "answered by ") + s.paint(blue, b.from) + s.paint(dim, ": "+count(f.Answered[b.from]))
+	if n := f.Answered[b.to]; n > 0 {
+		who += s.paint(dim, ", by ") + s.paint(green, b.to) + s.paint(dim, ": "+count(n))
 	}
-	return []string{b.picture(s.width - len(margin) - 8), figures}
+	if f.Waiting > 0 {
+		who += s.paint(dim, "; ") + s.paint(yellow, count(f.Waiting)+" wait")
+	}
+	return []string{b.picture(s.width - len(margin) - 8), pad("", 8) + figures, who}
 }
 
 var heights = []rune("▁▂▃▄▅▆▇█")

@@ -97,7 +97,7 @@ func (l *Load) send(ctx, sending context.Context) {
 // skips ticks, and what is owed is sent late, but after a long sleep not all
 // of it at once.
 func due(elapsed time.Duration, rate, sent int) (now, forgiven int) {
-	owed := int(elapsed*time.Duration(rate)/time.Second) - sent
+	owed := max(int(elapsed*time.Duration(rate)/time.Second)-sent, 0)
 	now = min(owed, max(rate/4, 1))
 	return now, owed - now
 }
@@ -107,8 +107,14 @@ func (l *Load) one(ctx context.Context, n int, sent time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, l.Timeout)
 	defer cancel()
 	version, err := l.Ask(ctx)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		err = errInterrupted
+	}
 	l.ended(n, time.Since(sent), version, err)
 }
+
+// errInterrupted is no answer, and no failure either: the demo was stopped.
+var errInterrupted = errors.New("interrupted")
 
 // sent counts a request and returns its slot.
 func (l *Load) sent(at time.Time) int {
@@ -136,6 +142,10 @@ func (l *Load) ended(n int, took time.Duration, version string, err error) {
 	f, s := &l.figures, &l.slots[n]
 	f.Waiting--
 	s.Waiting--
+	if errors.Is(err, errInterrupted) {
+		f.Sent--
+		return
+	}
 	f.Longest, s.Longest = max(f.Longest, took), max(s.Longest, took)
 	if err != nil {
 		f.Failed++

@@ -157,7 +157,8 @@ func (s *Screen) Ask(text string, wait func() error) error {
 func (s *Screen) Draw(lines []string) {
 	var b strings.Builder
 	if s.drawn == 0 {
-		b.WriteString("\x1b[?25l")
+		// No cursor, and no line that wraps: the board is drawn by counting lines.
+		b.WriteString("\x1b[?25l\x1b[?7l")
 	} else {
 		fmt.Fprintf(&b, "\x1b[%dA", s.drawn)
 	}
@@ -175,7 +176,7 @@ func (s *Screen) Draw(lines []string) {
 // Leave ends a board: its lines are part of the story now.
 func (s *Screen) Leave() {
 	if s.drawn > 0 {
-		fmt.Fprint(s.w, "\x1b[?25h")
+		fmt.Fprint(s.w, "\x1b[?7h\x1b[?25h")
 	}
 	s.drawn = 0
 }
