@@ -247,7 +247,7 @@ func (c *clone) try(ctx context.Context, work git, propose func(context.Context,
 	if err != nil {
 		return outcome{}, err
 	}
-	said, err := work.run(ctx, "push", "--porcelain", c.remote, commit+":"+c.target)
+	said, err := c.run(ctx, "push", "--porcelain", c.remote, commit+":"+c.target)
 	if err == nil {
 		return outcome{commit: commit, pushed: true, changed: true}, nil
 	}

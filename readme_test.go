@@ -1,0 +1,225 @@
+package drydock_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestReadmeSession runs the first session of README.md with the real
+// programs and compares every line, hashes and times aside.
+func TestReadmeSession(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(readme), "```console\n")
+	session, _, ok := strings.Cut(rest, "```\n")
+	if !ok || strings.Count(session, "$ ") < 3 {
+		t.Fatal("README.md has no session")
+	}
+	s := newStage(t)
+	var want, got strings.Builder
+	for _, line := range strings.SplitAfter(session, "\n") {
+		cmd, isCommand := strings.CutPrefix(line, "$ ")
+		if !isCommand {
+			want.WriteString(line)
+			continue
+		}
+		want.WriteString(line)
+		got.WriteString(line)
+		got.WriteString(s.run(strings.TrimSpace(cmd)))
+	}
+	if diff := cmp.Diff(plain(want.String()), plain(got.String())); diff != "" {
+		t.Errorf("README.md shows (-), the programs say (+):\n%s", diff)
+	}
+}
+
+var (
+	hash = regexp.MustCompile(`\b[0-9a-f]{7}\b`)
+	took = regexp.MustCompile(`\b[0-9.]+m?s\b`)
+)
+
+// plain puts one word for each hash and time.
+func plain(s string) string {
+	return took.ReplaceAllString(hash.ReplaceAllString(s, "HASH"), "TIME")
+}
+
+// stage is the host of the session: hello 1.0.0 runs, 1.1.0 was just built.
+type stage struct {
+	t   *testing.T
+	dir string
+	env []string
+}
+
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	dir := t.TempDir()
+	bin := filepath.Join(dir, "bin")
+	if out, err := exec.Command("go", "build", "-o", bin+"/", "./cmd/hostagent", "./cmd/drydock").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	s := &stage{t: t, dir: filepath.Join(dir, "releases"), env: append(os.Environ(),
+		"PATH="+bin+":"+os.Getenv("PATH"), "GIT_CONFIG_GLOBAL=/dev/null",
+		"GIT_AUTHOR_NAME=Alice", "GIT_AUTHOR_EMAIL=alice@acme.example",
+		"GIT_COMMITTER_NAME=Alice", "GIT_COMMITTER_EMAIL=alice@acme.example")}
+	port := freePort(t)
+	program := filepath.Join(dir, "hello")
+	src := filepath.Join(dir, "hello.go")
+	write(t, src, `package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+)
+
+func main() {
+	version, _ := os.ReadFile("VERSION")
+	http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "hello %s", version)
+	}))
+}
+`)
+	if out, err := exec.Command("go", "build", "-o", program, src).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	digest := ""
+	for _, v := range []string{"1.1.0", "1.0.0"} {
+		digest = pack(t, filepath.Join(dir, "hello-"+v+".tar.gz"), map[string]string{"bin/hello": read(t, program), "VERSION": v})
+	}
+	write(t, filepath.Join(s.dir, "prod/hello.hcl"), fmt.Sprintf(`service "hello" {
+  hosts = {}
+
+  release {
+    version = "1.0.0"
+    digest  = %q
+  }
+
+  artifact {
+    source = "file://%s/hello-${release.version}.tar.gz"
+  }
+
+  drain "file" {
+    path = "%[2]s/in-rotation"
+    wait = "100ms"
+  }
+
+  install "archive" {
+    path = "%[2]s/srv"
+  }
+
+  start "process" {
+    command = ["bin/hello"]
+    env     = { PORT = "%d" }
+  }
+
+  check "http" {
+    url      = "http://127.0.0.1:%[3]d/"
+    expect   = { status = 200, body = release.version }
+    interval = "50ms"
+  }
+
+  rollout {
+    min_healthy_time = "100ms"
+  }
+}
+`, digest, dir, port))
+	write(t, filepath.Join(dir, "hostagent.hcl"), fmt.Sprintf(`
+host { name = "web-1" }
+environment = "prod"
+source { url = "%[1]s/releases.git" }
+state = "%[1]s/state"
+`, dir))
+	s.run("git init -q --bare -b main ../releases.git")
+	s.run("git init -q -b main")
+	s.run("git remote add origin ../releases.git")
+	s.run("git add -A")
+	s.run("git commit -q -m hello")
+	s.run("git push -q -u origin main")
+	s.run("hostagent once --config ../hostagent.hcl")
+	t.Cleanup(func() { // what start "process" started outlives the agent on purpose
+		write(t, filepath.Join(s.dir, "prod/hello.hcl"), "removed \"hello\" {\n  hosts = {}\n}\n")
+		s.run("git commit -q -a -m removed")
+		s.run("git push -q")
+		s.run("hostagent once --config ../hostagent.hcl")
+	})
+	return s
+}
+
+// run runs one line without a shell and returns all that it says, as a
+// terminal would show it.
+func (s *stage) run(line string) string {
+	s.t.Helper()
+	words := strings.Fields(line)
+	cmd := exec.Command("env", words...) // env looks in our PATH
+	cmd.Dir, cmd.Env = s.dir, s.env
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("%s: %v\n%s", line, err, out)
+	}
+	return string(out)
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func pack(t *testing.T, path string, files map[string]string) string {
+	t.Helper()
+	var buf bytes.Buffer
+	zw := gzip.NewWriter(&buf)
+	tw := tar.NewWriter(zw)
+	for name, content := range files {
+		if err := tw.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(content))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tw.Write([]byte(content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := zw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, buf.String())
+	return fmt.Sprintf("sha256:%x", sha256.Sum256(buf.Bytes()))
+}
