@@ -83,11 +83,18 @@ func (k Checking) died(ctx context.Context, s Step, timeout time.Duration) error
 }
 
 func (k Checking) once(ctx context.Context, s Step, timeout time.Duration) error {
-	if k.Probe == nil {
-		return nil // died has asked
+	if k.Probe == nil && (k.Start == nil || s.Target.Start == nil) {
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	if k.Probe == nil {
+		// Its word counts, so one that fails to look is not a healthy one.
+		look := s
+		look.Block, look.Phase = *s.Target.Start, Start
+		_, err := k.Start.Observe(ctx, look)
+		return err
+	}
 	return k.Probe.Probe(ctx, s)
 }
 

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"maps"
@@ -14,6 +15,7 @@ import (
 const (
 	pastReleases   = 20        // kept per service, to know a rollback from a new release
 	quarantineKept = 50        // per service; the oldest fall out
+	migrationsKept = 50        // per service, besides those of releases that are known
 	repairHolds    = time.Hour // a repair that lasted so long starts the count anew
 )
 
@@ -263,9 +265,25 @@ func (s *Remembered) run(d Deployed, restarted bool) {
 	maps.DeleteFunc(s.Rotation, func(k, _ string) bool {
 		return !slices.ContainsFunc(d.Service.Drains, func(b spec.Block) bool { return drainKey(b) == k })
 	})
-	// Migrations of releases that neither run nor ran are of no more use.
-	// One whose outcome is not known stays, so that it is never begun again unasked.
-	maps.DeleteFunc(s.Migrated, func(k string, p Progress) bool { return p.Is == Done && !s.knows(k) })
+	s.forgetMigrations()
+}
+
+// forgetMigrations drops the oldest of those that are of no more use: done, and
+// of a release that neither runs nor ran here. One that halted may be wanted
+// again, and one whose outcome is not known is never begun again unasked.
+func (s *Remembered) forgetMigrations() {
+	var idle []string
+	for k, p := range s.Migrated {
+		if p.Is == Done && !s.knows(k) {
+			idle = append(idle, k)
+		}
+	}
+	slices.SortFunc(idle, func(a, b string) int {
+		return cmp.Or(s.Migrated[a].At.Compare(s.Migrated[b].At), cmp.Compare(a, b))
+	})
+	for _, k := range idle[:max(0, len(idle)-migrationsKept)] {
+		delete(s.Migrated, k)
+	}
 }
 
 func (s *Remembered) knows(key string) bool {

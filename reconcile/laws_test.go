@@ -73,6 +73,9 @@ func (l *life) declare() {
 
 func (l *life) happen(d deed) {
 	steps := []string{"fetch/archive", "drain/file", "install/archive", "migrate/sql", "start/process", "check/http", "undrain/file", "run/h"}
+	if d.What == "release" && d.N%4 == l.version {
+		return // by no commit
+	}
 	switch d.What {
 	case "release":
 		l.version, l.attempts = d.N%4, 1
@@ -233,6 +236,7 @@ func FuzzFold(f *testing.F) {
 			if json.Unmarshal([]byte(line), &r) != nil {
 				continue
 			}
+			r = cloned(t, r) // as a journal has it
 			before := cloned(t, r)
 			one.Apply(r)
 			if d := cmp.Diff(before, cloned(t, r)); d != "" {
