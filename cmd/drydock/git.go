@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // gitDeadline bounds one call of git; a clone or fetch of a large repository
@@ -101,13 +103,14 @@ func gitEnv() []string {
 	return env
 }
 
+// isTerminal asks the kernel: /dev/null is a character device too.
 func isTerminal(w any) bool {
 	f, ok := w.(*os.File)
 	if !ok {
 		return false
 	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0 && info.Name() != "null"
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
 }
 
 // capped keeps the beginning of what is written to it.
