@@ -743,3 +743,44 @@ func TestEveryTransitionIsTaken(t *testing.T) {
 		t.Errorf("%d ways taken, %d drawn", len(taken), len(transitions))
 	}
 }
+
+// A check that passed before the kill says nothing of what runs after it.
+func TestResumedPlanChecksAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := scenario{}.setUp(t)
+		w.refuse = func(r Record) error {
+			if r.Kind == Done && r.Step == "web/check/http" {
+				w.killAt = len(w.records) + 1
+			}
+			return nil
+		}
+		w.pass(w.engine())
+		if !w.dead {
+			t.Fatal("not killed")
+		}
+		w.refuse, w.dead, w.killAt, w.slots = nil, false, 0, NewHostSlots(2)
+		w.bad["2"] = true
+		w.converge()
+		if w.state() != "web reverted runs 1" {
+			t.Errorf("%s\n%s", w.state(), w.since(0))
+		}
+	})
+}
+
+func TestHaltedReleaseThatComesBackMigratesOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		edit := []func(*spec.Service){migrating(false)}
+		w := scenario{edit: edit}.setUp(t)
+		w.bad["2"] = true
+		w.prove = false
+		w.converge()
+		for _, v := range []string{"3", "2"} {
+			w.wants(declared("web", v, edit...))
+			w.converge()
+		}
+		w.startedOnce(t, "web2")
+		if w.Started["web2"] == 0 || w.state() != "web halted runs 2 drained" {
+			t.Errorf("%s\n%s", w.state(), w.since(0))
+		}
+	})
+}
