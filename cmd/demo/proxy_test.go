@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -58,8 +59,10 @@ func (f *front) undrain(t *testing.T) {
 // get asks, beside the test, and returns where the answer will be.
 func (f *front) get(t *testing.T) <-chan *httptest.ResponseRecorder {
 	answer := make(chan *httptest.ResponseRecorder, 1)
-	r := httptest.NewRequestWithContext(t.Context(), "GET", "http://front/", nil)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	r := httptest.NewRequestWithContext(ctx, "GET", "http://front/", nil)
 	go func() {
+		defer cancel()
 		w := httptest.NewRecorder()
 		f.handler.ServeHTTP(w, r)
 		answer <- w
@@ -107,9 +110,13 @@ func TestProxyHoldsNoLongerThanItSays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFront(t, false, 10)
 		began := time.Now()
-		w := <-f.get(t)
-		if w.Code != http.StatusServiceUnavailable || time.Since(began) != f.Hold {
-			t.Errorf("%d after %v, not 503 after %v", w.Code, time.Since(began), f.Hold)
+		select {
+		case w := <-f.get(t):
+			if w.Code != http.StatusServiceUnavailable || time.Since(began) != f.Hold {
+				t.Errorf("%d after %v, not 503 after %v", w.Code, time.Since(began), f.Hold)
+			}
+		case <-time.After(2 * f.Hold):
+			t.Fatal("held for ever")
 		}
 	})
 }
