@@ -36,6 +36,9 @@ type Options struct {
 	// Quiet leaves the records to it, and the log without them.
 	Watch func(reconcile.Progressed)
 	Quiet bool
+	// Rename moves what drivers keep of a service to its new name, durably. It
+	// is called again for a move that was made; may be nil.
+	Rename func(from, to string) error
 	// Polled and Passed are told how each look at the source, and each pass
 	// over all services, went; may be nil.
 	Polled func(error)

@@ -3,6 +3,7 @@ package hostagent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -212,6 +213,8 @@ func (l *loop) look(name string, want spec.Wanted) {
 		return
 	case s.parked:
 		return
+	case slices.ContainsFunc(movedFrom(name, want), func(from string) bool { return l.service(from).busy }):
+		return // finish looks again: two plans for one service would be two too many
 	}
 	until, cancel := context.WithCancel(l.life)
 	s.busy, s.dirty, s.supersede = true, false, cancel
@@ -226,8 +229,13 @@ func (l *loop) look(name string, want spec.Wanted) {
 func (l *loop) carry(until context.Context, name string, want spec.Wanted) reconcile.Outcome {
 	m := l.Journal.Memory()
 	have := reconcile.Observed{Memory: m, Boot: l.Boot, Found: map[string]map[string]reconcile.Condition{}}
-	for _, n := range append(movedFrom(name, want), name) {
-		have.Found[n] = l.observe(until, n, want, m.Service(n))
+	have.Found[name] = l.observe(until, name, want, m.Service(name))
+	for _, from := range movedFrom(name, want) {
+		taken, err := l.takeOver(from, name, m)
+		if err != nil {
+			return reconcile.Outcome{Service: name, Stage: reconcile.Pending, Err: err, Retry: l.Now().Add(l.Jitter(reconcile.Delay(1)))}
+		}
+		have.Found[from] = l.observe(until, taken, want, m.Service(from))
 	}
 	plan := reconcile.DiffOne(name, want, have)
 
@@ -248,7 +256,17 @@ func (l *loop) carry(until context.Context, name string, want spec.Wanted) recon
 	if slices.ContainsFunc(plan.Steps, func(s reconcile.Step) bool { return s.Commits() }) && (plan.Resume || reconcileReady(l, plan)) {
 		l.stopRest(name)
 	}
-	return l.engine.Carry(l.life, until, plan)
+	out := l.engine.Carry(l.life, until, plan)
+	if out.Stage != reconcile.Pending || plan.Purpose != reconcile.Deploy || until.Err() != nil {
+		return out
+	}
+	// It waits; what runs meanwhile is looked after all the same.
+	have.Memory = l.Journal.Memory()
+	if mend := reconcile.MendOne(name, have, l.Host.Name); len(mend.Steps) > 0 {
+		l.stopRest(name)
+		return l.engine.Carry(l.life, until, mend)
+	}
+	return out
 }
 
 // reconcileReady reports whether the plan would pass its gates now, so that a
@@ -262,6 +280,24 @@ func movedFrom(name string, want spec.Wanted) (from []string) {
 		}
 	}
 	return from
+}
+
+// takeOver moves what drivers keep of a service to its new name, and returns
+// the name under which they know it now. It is done before the journal knows
+// the new name, and again until it is done.
+func (l *loop) takeOver(from, to string, m reconcile.Memory) (string, error) {
+	old := m.Services[from]
+	switch {
+	case l.Rename == nil, m.Services[to] != nil && old != nil:
+		return from, nil // two services that run: no move
+	case old != nil && old.Open != nil && old.Open.Committed:
+		return from, nil // it finishes first
+	}
+	l.stopRest(from)
+	if err := l.Rename(from, to); err != nil {
+		return from, fmt.Errorf("take over what drivers keep of %s as %s: %w", from, to, err)
+	}
+	return to, nil
 }
 
 // finish notes how far a service came, and who may go on because of it.
@@ -287,6 +323,11 @@ func (l *loop) finish(out reconcile.Outcome) {
 	var next []string
 	if (s.dirty || out.Changed || out.Stage == reconcile.Resting && (len(s.plan.Steps) > 0 || s.plan.Resume)) && !s.parked {
 		next = append(next, out.Service)
+	}
+	for _, mv := range want.Moved {
+		if mv.From == out.Service {
+			next = append(next, mv.To)
+		}
 	}
 	if out.Changed && out.Stage != reconcile.Pending {
 		// A slot is free, or a dependency runs.

@@ -81,7 +81,7 @@ func Status(p ServicePlan, r *Remembered, want spec.Wanted, live Live) ServiceSt
 		if live.Err != nil {
 			s.Reason = live.Err.Error()
 		}
-	case !live.Gate.Open() && (p.State == Progressing || p.State == Drifted):
+	case !live.Gate.Open() && (p.State == Progressing || p.State == Waiting || p.State == Drifted):
 		if p.State == Progressing {
 			s.State = Waiting
 		}

@@ -16,7 +16,7 @@ import (
 
 // asAgent makes the test binary the agent. killAfter ends it with SIGKILL once
 // so many records are durable; atBoot is the kernel's boot id as it believes
-// it, and atTime how far its clock is off.
+// it, and atTime what its clock says at its start.
 const (
 	asAgent   = "DRYDOCK_TEST_AS_AGENT"
 	killAfter = "DRYDOCK_TEST_KILL_AFTER"
@@ -37,8 +37,9 @@ func TestMain(m *testing.M) {
 	if k, err := strconv.ParseInt(os.Getenv(killAfter), 10, 64); err == nil {
 		s.Watch = dieAfter(k)
 	}
-	if off, err := time.ParseDuration(os.Getenv(atTime)); err == nil {
-		s.Now = func() time.Time { return time.Now().Add(off) }
+	if at, err := time.Parse(time.RFC3339, os.Getenv(atTime)); err == nil {
+		began := time.Now()
+		s.Now = func() time.Time { return at.Add(time.Since(began)) }
 	}
 	os.Exit(Main(ctx, os.Args[1:], s))
 }

@@ -18,6 +18,7 @@ import (
 	"drydock/hostagent/archive"
 	"drydock/hostagent/binary"
 	"drydock/hostagent/command"
+	"drydock/hostagent/durable"
 	"drydock/hostagent/file"
 	"drydock/hostagent/gitsource"
 	"drydock/hostagent/journal"
@@ -90,7 +91,8 @@ func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, h
 		Host: cfg.Host, Parallel: cfg.Parallel, Alone: cfg.Alone, URL: cfg.Source.URL, Version: buildVersion().Version,
 		Source: following{source}, Journal: j, Drivers: drivers(cfg, log, credential),
 		Log: log, Now: now, Jitter: jitter, Boot: boot,
-		Watch: h.watch, Quiet: h.quiet, Polled: h.poll, Passed: h.pass,
+		Rename: renaming(filepath.Join(cfg.State, driversDir)),
+		Watch:  h.watch, Quiet: h.quiet, Polled: h.poll, Passed: h.pass,
 	})
 	return p, nil
 }
@@ -128,6 +130,26 @@ func drivers(cfg hostagent.Config, log *slog.Logger, credential func(string) (st
 	r.AddCheck("tcp", tcp.Check{})
 	r.AddCheck("command", command.Check{})
 	return r
+}
+
+// renaming moves what each driver keeps of a service, a folder of its name.
+func renaming(dir string) func(from, to string) error {
+	return func(from, to string) error {
+		olds, err := filepath.Glob(filepath.Join(dir, "*", from))
+		if err != nil {
+			return err
+		}
+		for _, old := range olds {
+			new := filepath.Join(filepath.Dir(old), to)
+			if _, err := os.Lstat(new); err == nil {
+				return fmt.Errorf("%s and %s are both there; move one of them away", old, new)
+			}
+			if err := durable.Rename(old, new); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 }
 
 // following is the git source as the agent wants it.

@@ -158,14 +158,21 @@ func cmdService(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(w.path("fleet/prod/"+args[0]+".hcl"), []byte(text), 0o644))
 }
 
-var releaseLine = regexp.MustCompile(`(?m)^(\s*version\s*=\s*)"[^"]*"(\s*digest\s*=\s*)"[^"]*"`)
+var releaseLine = regexp.MustCompile(`(?m)^(\s*)(version|digest)( *= *)"[^"]*"`)
 
 // cmdBump is `bump NAME VERSION`: the service's file names another release,
 // and is pushed.
 func cmdBump(ts *testscript.TestScript, neg bool, args []string) {
 	file := worldOf(ts).path("fleet/prod/" + args[0] + ".hcl")
 	old := ts.ReadFile(file)
-	text := releaseLine.ReplaceAllString(old, fmt.Sprintf(`${1}"%s"${2}"sha256:%s-%s"`, args[1], args[0], args[1]))
+	text := releaseLine.ReplaceAllStringFunc(old, func(line string) string {
+		m := releaseLine.FindStringSubmatch(line)
+		value := args[1]
+		if m[2] == "digest" {
+			value = "sha256:" + args[0] + "-" + args[1]
+		}
+		return fmt.Sprintf("%s%s%s%q", m[1], m[2], m[3], value)
+	})
 	ts.Check(os.WriteFile(file, []byte(text), 0o644))
 	cmdPush(ts, neg, nil)
 }
@@ -260,6 +267,13 @@ func cmdServes(ts *testscript.TestScript, neg bool, args []string) {
 	_, err := os.Stat(w.path("rotation/" + args[0]))
 	if serves := err == nil && version == args[1] && alive(pid); serves == neg {
 		ts.Fatalf("serves: %v (started %q pid %d alive %v, rotation: %v)", serves, version, pid, alive(pid), err)
+	}
+}
+
+// cmdEndedProcess is `ended-process SERVICE`: its newest process lives no more.
+func cmdEndedProcess(ts *testscript.TestScript, _ bool, args []string) {
+	if _, pid, _ := worldOf(ts).lastStart(args[0]); alive(pid) {
+		ts.Fatalf("process %d lives", pid)
 	}
 }
 
