@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 )
@@ -62,5 +61,3 @@ type Outcome struct {
 	Retry   time.Time // when it makes sense to look again; zero: at the next wake
 	Changed bool      // something on the host was changed
 }
-
-var errSuperseded = errors.New("superseded")
