@@ -160,7 +160,7 @@ func (l *loop) resolved(r resolved) {
 	if l.Polled != nil {
 		l.Polled(r.err)
 	}
-	if r.err != nil && l.ctx.Err() == nil {
+	if r.err != nil && l.ctx.Err() == nil && !l.Quiet {
 		l.Log.Error("the source is not followed", "error", r.err)
 	}
 	if r.want.Commit != "" {

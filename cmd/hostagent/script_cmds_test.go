@@ -28,7 +28,7 @@ import (
 
 // status asks the running agent.
 func (w *world) status(ctx context.Context) (st reconcile.HostStatus, err error) {
-	err = api.NewClient(w.path("state")).Status(ctx, &st)
+	err = api.NewClient(w.state).Status(ctx, &st)
 	return st, err
 }
 
@@ -303,7 +303,7 @@ func cmdEnd(ts *testscript.TestScript, _ bool, args []string) {
 // cmdRecords is `records [!] REGEXP...`: prints the journal of an agent that
 // does not run, a line a record: `seq kind service step reason`.
 func cmdRecords(ts *testscript.TestScript, _ bool, _ []string) {
-	j, err := journal.Open(journal.Options{Path: worldOf(ts).path("state/" + journalFile), ReadOnly: true})
+	j, err := journal.Open(journal.Options{Path: filepath.Join(worldOf(ts).state, journalFile), ReadOnly: true})
 	ts.Check(err)
 	for r, err := range j.Records(context.Background()) {
 		ts.Check(err)
@@ -344,4 +344,25 @@ func cmdDamage(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	ts.Check(os.WriteFile(path, data, 0o600))
+}
+
+var masks = []struct {
+	re   *regexp.Regexp
+	with string
+}{
+	{regexp.MustCompile(`sha256:[0-9a-f]{64}`), "sha256:DIGEST"},
+	{regexp.MustCompile(`"[0-9a-f]{64}"`), `"HASH"`},
+	{regexp.MustCompile(`"[0-9a-f]{40}"`), `"COMMIT"`},
+	{regexp.MustCompile(`@[0-9a-f]{7}\b`), "@COMMIT"},
+	{regexp.MustCompile(`"20[0-9T:.-]+Z"`), `"TIME"`},
+}
+
+// cmdMask is `mask FILE`: what differs from run to run gives way to a word, in
+// the script's stdout or stderr too.
+func cmdMask(ts *testscript.TestScript, _ bool, args []string) {
+	text := strings.ReplaceAll(ts.ReadFile(args[0]), worldOf(ts).dir, "$WORK")
+	for _, m := range masks {
+		text = m.re.ReplaceAllString(text, m.with)
+	}
+	_, _ = ts.Stdout().Write([]byte(text))
 }

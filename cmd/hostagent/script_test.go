@@ -58,6 +58,7 @@ func TestScripts(t *testing.T) {
 			"records":       cmdRecords,
 			"nowhere":       cmdNowhere,
 			"damage":        cmdDamage,
+			"mask":          cmdMask,
 		},
 	})
 }
@@ -65,6 +66,7 @@ func TestScripts(t *testing.T) {
 // world is what a script's commands share.
 type world struct {
 	dir   string
+	state string // the agent's state directory
 	mu    sync.Mutex
 	agent *running
 }
@@ -126,7 +128,7 @@ state = "$WORK/state"
 `
 
 func setupHost(e *testscript.Env) error {
-	w := &world{dir: e.WorkDir}
+	w := &world{dir: e.WorkDir, state: filepath.Join(e.WorkDir, "state")}
 	e.Values[worldKey{}] = w
 	e.Vars = append(e.Vars,
 		"HOME="+e.WorkDir, "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",
@@ -269,13 +271,17 @@ func cmdAgent(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// cmdStart is `start`: an agent that runs for ever, once it answers.
+// cmdStart is `start [STATE]`: an agent that runs for ever, once it answers;
+// STATE is its state directory where host.hcl names another than state.
 func cmdStart(ts *testscript.TestScript, _ bool, args []string) {
 	w := worldOf(ts)
+	if len(args) > 0 {
+		w.state = w.path(args[0])
+	}
 	if w.current() != nil {
 		ts.Fatalf("an agent runs already")
 	}
-	cmd := agentCommand(ts, append([]string{"run"}, args...))
+	cmd := agentCommand(ts, []string{"run"})
 	a := &running{cmd: cmd, log: &lockedBuffer{}, ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = a.log, a.log
 	cmd.WaitDelay = time.Second

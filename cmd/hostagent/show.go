@@ -24,6 +24,7 @@ import (
 
 func printJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false) // "1.4.2 -> 1.4.3", for people who read it too
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
 }
