@@ -38,10 +38,18 @@ type AttributeReference struct {
 }
 
 // Look finds an entry of the reference: "" is the overview, "service.rollout" a
-// block, "service.drain.file" a driver, "service.rollout.canary" an attribute.
+// block, "service.drain.file" a driver, "service.rollout.canary" an attribute;
+// "hostagent.hcl" is the host's own file, "hostagent.hcl.source" a block of it.
 func Look(path string) (Reference, error) {
 	s := language()
-	at := ""
+	at, whole := "", path
+	if rest, ok := strings.CutPrefix(path, hostFile); ok && (rest == "" || rest[0] == '.') {
+		s, at = hostSchema(), hostFile+"."
+		if rest == "" {
+			return reference(path, s), nil
+		}
+		path = rest[1:]
+	}
 	if path == "" {
 		r := reference("", s)
 		r.Functions = append(sortedKeys(functions()), "credential")
@@ -52,8 +60,8 @@ func Look(path string) (Reference, error) {
 			s = sub
 		} else if sub := s.driver(word); sub != nil {
 			s = sub
-		} else if a := s.attr(word); a != nil && at+word == path {
-			r := Reference{Path: path, Doc: a.doc, Built: !s.unbuilt}
+		} else if a := s.attr(word); a != nil && at+word == whole {
+			r := Reference{Path: at + word, Doc: a.doc, Built: !s.unbuilt}
 			r.Attributes = []AttributeReference{attributeReference(a)}
 			return r, nil
 		} else {
@@ -66,7 +74,7 @@ func Look(path string) (Reference, error) {
 		}
 		at += word + "."
 	}
-	return reference(path, s), nil
+	return reference(strings.TrimSuffix(at, "."), s), nil
 }
 
 func reference(path string, s *schema) Reference {
@@ -142,7 +150,8 @@ func (r Reference) String() string {
 	}
 	if len(r.Functions) > 0 {
 		b.WriteString("\nfunctions\n" + wrapped(strings.Join(r.Functions, ", "), "  ") + "\n" +
-			"\nvalues\n  host.name, host.os, host.arch, host.labels, release.version, release.digest,\n  service.name, environment, local.<name>\n")
+			"\nvalues\n  host.name, host.os, host.arch, host.labels, release.version, release.digest,\n  service.name, environment, local.<name>\n" +
+			"\na host's own file\n  drydock explain hostagent.hcl\n")
 	}
 	return b.String()
 }
@@ -151,7 +160,7 @@ func notBuilt(built bool) string {
 	if built {
 		return ""
 	}
-	return "   (not built yet: checked, and the service waits)"
+	return "   (not built yet)"
 }
 
 func (a AttributeReference) line() string {

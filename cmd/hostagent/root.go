@@ -55,7 +55,7 @@ func Main(ctx context.Context, args []string, s Streams) int {
 		Long: `hostagent follows a config repository, compares what it declares with what
 this host runs, and converges: drain, install, migrate, start, check, undrain.
 
-It needs nothing but its configuration file; see ` + "`drydock explain host`" + ` for that.`,
+It needs nothing but its configuration file; see ` + "`drydock explain hostagent.hcl`" + ` for that.`,
 		SilenceUsage: true, SilenceErrors: true,
 		PersistentPreRunE: func(*cobra.Command, []string) error { return f.valid() },
 	}
