@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"drydock/spec"
 )
@@ -51,7 +52,7 @@ func Names(want spec.Wanted, m Memory) []string {
 func DiffOne(name string, want spec.Wanted, have Observed) ServicePlan {
 	d := differ{
 		name: name, have: have.Memory.Service(name), found: have.Found[name],
-		boot: have.Boot, host: want.Host.Name, resolved: want.Resolved,
+		boot: have.Boot, at: have.At, host: want.Host.Name, resolved: want.Resolved,
 	}
 	if i := slices.IndexFunc(want.Services, func(s spec.Service) bool { return s.Name == name }); i >= 0 {
 		d.want = &want.Services[i]
@@ -77,6 +78,7 @@ type differ struct {
 	have       *Remembered
 	found      map[string]Condition
 	boot, host string
+	at         time.Time // when it was found
 	resolved   []spec.Resolved
 }
 
@@ -199,7 +201,7 @@ func (d differ) deploy(phases set, detail string) ServicePlan {
 	p := ServicePlan{
 		Service: d.name, State: Progressing, Reason: detail, Purpose: Deploy, Target: *d.want,
 		First:    r.Running == nil,
-		Rollback: d.again(),
+		Rollback: d.rollback(), Retry: d.retry(),
 	}
 	if len(d.want.Holds) > 0 {
 		p.State = Waiting
@@ -221,14 +223,22 @@ func (d differ) deploy(phases set, detail string) ServicePlan {
 	return p
 }
 
-// again reports whether the release ran here before, or is tried again. What
-// runs now is neither, whatever is changed around it.
-func (d differ) again() bool {
-	r, rel := d.have, d.want.Release
-	if now := r.Running; now != nil && now.Foreign == "" && sameRelease(now.Service.Release, rel) {
-		return r.Halt != nil || rel.Attempt > max(now.Service.Release.Attempt, 1)
+// rollback reports whether the wanted release ran here before the running one.
+func (d differ) rollback() bool {
+	now, rel := d.have.Running, d.want.Release
+	if now != nil && now.Foreign == "" && sameRelease(now.Service.Release, rel) {
+		return false
 	}
-	return rel.Attempt > 1 || slices.ContainsFunc(r.Past, func(o spec.Release) bool { return sameRelease(o, rel) })
+	return slices.ContainsFunc(d.have.Past, func(o spec.Release) bool { return sameRelease(o, rel) })
+}
+
+// retry reports whether a release is tried once more.
+func (d differ) retry() bool {
+	now, rel := d.have.Running, d.want.Release
+	if now != nil && now.Foreign == "" && sameRelease(now.Service.Release, rel) {
+		return d.have.Halt != nil || rel.Attempt > max(now.Service.Release.Attempt, 1)
+	}
+	return rel.Attempt > 1
 }
 
 // needed leaves out what would be wrong or idle: draining what is drained
@@ -313,7 +323,7 @@ func sameInstall(a, b *spec.Block) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return a.ID() == b.ID() && bytes.Equal(withoutKeep(a.Config), withoutKeep(b.Config))
+	return a.ID() == b.ID() && (bytes.Equal(a.Config, b.Config) || bytes.Equal(withoutKeep(a.Config), withoutKeep(b.Config)))
 }
 
 func withoutKeep(config json.RawMessage) []byte {

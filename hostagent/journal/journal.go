@@ -80,6 +80,7 @@ type Journal struct {
 	mu      sync.RWMutex // guards all below
 	db      *bolt.DB     // nil: read-only, closed, or broken by a failed write and to be opened again
 	memory  *reconcile.Memory
+	shown   *reconcile.Memory // what Memory returns, until memory changes
 	rebuilt *Rebuilt
 	tail    tail
 	records []reconcile.Record // read-only: all there are
@@ -186,7 +187,7 @@ func (j *Journal) reopen() error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.db, j.memory, j.rebuilt, j.tail = db, loaded.memory, loaded.rebuilt, loaded.tail
+	j.db, j.memory, j.shown, j.rebuilt, j.tail = db, loaded.memory, nil, loaded.rebuilt, loaded.tail
 	return nil
 }
 
@@ -238,12 +239,23 @@ func (j *Journal) send(ctx context.Context, e *entry) error {
 	}
 }
 
-// Memory is what all records add up to: a copy that shares nothing which
-// anybody changes.
+// Memory is what all records add up to: a snapshot that nobody changes any
+// more, nor may the caller. Every service's pass asks for it, so one copy
+// serves all until the next record.
 func (j *Journal) Memory() reconcile.Memory {
 	j.mu.RLock()
-	defer j.mu.RUnlock()
-	return clone(j.memory)
+	shown := j.shown
+	j.mu.RUnlock()
+	if shown != nil {
+		return *shown
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.shown == nil {
+		c := clone(j.memory)
+		j.shown = &c
+	}
+	return *j.shown
 }
 
 // Size is the number of bytes of the kept records, and how many there are.

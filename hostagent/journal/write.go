@@ -81,6 +81,7 @@ func (j *Journal) commit(group []*entry) {
 			continue
 		}
 		j.memory.Apply(decoded(e.payload))
+		j.shown = nil
 		j.tail.add(e.record.Seq, len(e.payload))
 	}
 	j.mu.Unlock()
