@@ -271,7 +271,7 @@ type PlanStep struct {
 // diff looks at every service once.
 func (a *Agent) diff(ctx context.Context) reconcile.Plan {
 	m := a.Journal.Memory()
-	have := reconcile.Observed{Memory: m, Boot: a.Boot, Found: map[string]map[string]reconcile.Condition{}}
+	have := reconcile.Observed{Memory: m, Boot: a.Boot, At: a.Now(), Found: map[string]map[string]reconcile.Condition{}}
 	for _, n := range reconcile.Names(a.want, m) {
 		have.Found[n] = a.observe(ctx, n, a.want, m.Service(n))
 	}

@@ -228,7 +228,7 @@ func (l *loop) look(name string, want spec.Wanted) {
 // carry is one service's pass, beside the others.
 func (l *loop) carry(until context.Context, name string, want spec.Wanted) reconcile.Outcome {
 	m := l.Journal.Memory()
-	have := reconcile.Observed{Memory: m, Boot: l.Boot, Found: map[string]map[string]reconcile.Condition{}}
+	have := reconcile.Observed{Memory: m, Boot: l.Boot, At: l.Now(), Found: map[string]map[string]reconcile.Condition{}}
 	have.Found[name] = l.observe(until, name, want, m.Service(name))
 	for _, from := range movedFrom(name, want) {
 		taken, err := l.takeOver(from, name, m)

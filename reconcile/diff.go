@@ -223,11 +223,12 @@ func (d differ) deploy(phases set, detail string) ServicePlan {
 	return p
 }
 
-// rollback reports whether the wanted release ran here before the running one.
+// rollback reports whether the wanted release ran here before the running one,
+// or before the one that halted.
 func (d differ) rollback() bool {
 	now, rel := d.have.Running, d.want.Release
 	if now != nil && now.Foreign == "" && sameRelease(now.Service.Release, rel) {
-		return false
+		return d.have.Halt != nil && !sameRelease(d.have.Halt.Target.Release, rel)
 	}
 	return slices.ContainsFunc(d.have.Past, func(o spec.Release) bool { return sameRelease(o, rel) })
 }

@@ -15,7 +15,7 @@ func (d differ) mend(s spec.Service) ServicePlan {
 	b := build{host: d.host, target: s, running: r.Running, purpose: Mend, drains: r.Drains}
 	if phases != 0 {
 		p.State, p.Reason, b.detail = Drifted, join(why), join(why)
-		if r.Repairs >= repairsThatHalt && r.MendedIn == d.boot {
+		if r.Repairs >= repairsThatHalt && r.MendedIn == d.boot && d.at.Sub(r.Mended) <= repairHolds {
 			p.State = Halted
 			p.Reason = fmt.Sprintf("%s; %d repairs did not hold. Find what undoes them, then `drydock retry %s`", p.Reason, r.Repairs, d.name)
 			p.Records = []Record{{Kind: Stopped, Service: d.name, Reason: p.Reason}}

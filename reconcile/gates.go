@@ -171,7 +171,7 @@ func clock(day time.Time, hour string, plus int, zone *time.Location) time.Time 
 // dependencies: what it depends on runs as wanted. Neither a way back nor a
 // repair waits for that.
 func dependencies(p ServicePlan, s Surroundings) (Gate, bool) {
-	if p.Purpose != Deploy || p.Rollback {
+	if p.Purpose != Deploy || p.Rollback || p.Retry {
 		return Gate{}, false
 	}
 	var missing []string
@@ -206,7 +206,7 @@ func coordination(p ServicePlan, s Surroundings) (Gate, bool) {
 			asks = append(asks, `scope = "fleet"`)
 		}
 	}
-	if !p.Rollback {
+	if !p.Rollback && !p.Retry {
 		for _, dep := range t.DependsOn {
 			if !slices.ContainsFunc(s.Wanted.Services, func(w spec.Service) bool { return w.Name == dep }) {
 				asks = append(asks, "depends_on "+dep)

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"encoding/json"
 	"slices"
+	"time"
 
 	"drydock/spec"
 )
@@ -65,9 +66,10 @@ type ServicePlan struct {
 	// Resume is true where the steps are what is left of a plan that was
 	// committed: it is finished or reverted, whatever is wanted now.
 	Resume bool `json:"-"`
-	// Rollback is true where the release ran here before, or is tried again:
-	// windows, bakes and dependencies do not hold it up.
-	Rollback bool `json:"-"`
+	// Rollback is true where the release ran here before: neither windows nor
+	// dependencies hold it up. Retry is true where a release is tried once
+	// more: dependencies do not hold it up.
+	Rollback, Retry bool `json:"-"`
 	// Slot is true where the steps take a serving service out of rotation.
 	Slot bool `json:"-"`
 
@@ -88,7 +90,8 @@ func (p Plan) Empty() bool {
 // Observed is what a host remembers and what was found on it just now.
 type Observed struct {
 	Memory Memory
-	Boot   string // the kernel's boot id
+	Boot   string    // the kernel's boot id
+	At     time.Time // when it was found; repairs older than an hour no longer count
 	// Found is, for each service, the condition of each block of what runs,
 	// by block ID; a block that no driver could tell about is missing.
 	Found map[string]map[string]Condition

@@ -98,7 +98,7 @@ func printed(p Plan) string {
 		for _, f := range []struct {
 			is   bool
 			word string
-		}{{s.First, "first"}, {s.Resume, "resumed"}, {s.Rollback, "again"}, {s.Slot, "slot"}} {
+		}{{s.First, "first"}, {s.Resume, "resumed"}, {s.Rollback, "rollback"}, {s.Retry, "retry"}, {s.Slot, "slot"}} {
 			if f.is && len(s.Steps) > 0 {
 				b.WriteString(" " + f.word)
 			}
