@@ -12,6 +12,7 @@ import (
 type act struct {
 	name     string
 	sentence string
+	note     string // said beside the plan
 	release  release
 	from     string // what runs before
 	drain    bool   // the declaration has its drain block
@@ -25,11 +26,12 @@ func story() []act {
 		{
 			name:     "A bump",
 			sentence: "One commit names 1.1.0. The host leaves rotation, changes and comes back; requests wait that long, and none fails.",
+			note:     "(An agent acts within milliseconds of a push. Here it is paused for as long as its plan is shown.)",
 			release:  release{Version: "1.1.0"}, from: "1.0.0", drain: true, want: "converged",
 		},
 		{
 			name:     "A broken release",
-			sentence: "1.2.0 starts, but never gets healthy. It sees no request: the host goes back to 1.1.0 by itself.",
+			sentence: "1.2.0 dies as it starts. The host goes back to 1.1.0 by itself; no request ever sees 1.2.0, and none fails.",
 			release:  release{Version: "1.2.0", Broken: true}, from: "1.1.0", drain: true, want: "reverted",
 		},
 		{
@@ -97,7 +99,7 @@ func (d *demo) play(ctx context.Context, n int, a act) (actFigures, error) {
 	}
 	load := d.newLoad()
 	load.Start(ctx)
-	board := &Board{screen: d.screen, load: load, from: a.from, to: a.release.Version}
+	board := &Board{screen: d.screen, load: load, from: a.from, to: a.release.Version, legend: n == 1}
 	web, err := d.bump(ctx, board, a)
 	f := load.Stop()
 	board.Leave(time.Now())
@@ -109,6 +111,9 @@ func (d *demo) play(ctx context.Context, n int, a act) (actFigures, error) {
 	}
 	d.screen.Line()
 	d.screen.Line(d.screen.paint(stateStyle(web.State), web.State), "  web runs ", web.Running.Version, ", the repository names ", web.Wanted.Version)
+	if web.Reason != "" {
+		d.screen.Say(dim, web.Reason)
+	}
 	return actFigures{
 		Act: a.name, From: a.from, To: a.release.Version, Drain: a.drain, State: web.State, Running: web.Running.Version,
 		Sent: f.Sent, Failed: f.Failed, LongestMS: f.Longest.Milliseconds(), Answered: f.Answered, FirstError: f.Error, Steps: board.Steps(),
@@ -134,6 +139,9 @@ func (d *demo) bump(ctx context.Context, board *Board, a act) (serviceStatus, er
 	}
 	d.screen.Line()
 	d.screen.Command("hostagent plan")
+	if a.note != "" {
+		d.screen.Say(dim, a.note)
+	}
 	var p plan
 	if err := d.host.ask(ctx, &p, "plan"); err != nil {
 		return serviceStatus{}, err

@@ -13,6 +13,7 @@ type Board struct {
 	screen   *Screen
 	load     *Load // nil: no traffic in this act
 	from, to string
+	legend   bool // say how the traffic's picture is read
 	parts    []boardPart
 }
 
@@ -256,7 +257,11 @@ func (b *Board) traffic() []string {
 	if f.Waiting > 0 {
 		who += s.paint(dim, "; ") + s.paint(yellow, count(f.Waiting)+" wait")
 	}
-	return []string{b.picture(s.width - len(margin) - 8), pad("", 8) + figures, who}
+	lines := []string{b.picture(s.width - len(margin) - 8), pad("", 8) + figures, who}
+	if b.legend {
+		lines = append(lines, pad("", 8)+s.paint(dim, "height: how long requests waited; ×: some failed"))
+	}
+	return lines
 }
 
 var heights = []rune("▁▂▃▄▅▆▇█")

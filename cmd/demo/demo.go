@@ -278,7 +278,7 @@ func (d *demo) surroundings(ctx context.Context) (web string, err error) {
 	if err != nil {
 		return "", err
 	}
-	proxy := &Proxy{File: d.drainFile, Backend: net.JoinHostPort("127.0.0.1", port), Hold: holding, MaxHeld: rate * int(holding/time.Second), Every: 10 * time.Millisecond}
+	proxy := &Proxy{File: d.drainFile, Backend: net.JoinHostPort("127.0.0.1", port), Hold: holding, MaxHeld: rate * int(holding/time.Second), MaxOpen: 64, Every: 10 * time.Millisecond}
 	front, err := d.listen(proxy.Handler(ctx))
 	if err != nil {
 		return "", err

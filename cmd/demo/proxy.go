@@ -26,6 +26,7 @@ type Proxy struct {
 	Backend string            // host:port
 	Hold    time.Duration     // how long a request is held at most
 	MaxHeld int               // how many at once; one more is answered 503
+	MaxOpen int               // connections to the backend at once; more wait their turn
 	Every   time.Duration     // how often File is looked at
 	Trip    http.RoundTripper // nil: a connection to Backend for each request
 
@@ -49,7 +50,8 @@ func (p *Proxy) Handler(ctx context.Context) http.Handler {
 		// failed request then always means that nobody listened.
 		trip = &http.Transport{
 			DisableKeepAlives:     true,
-			DialContext:           (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
+			MaxConnsPerHost:       p.MaxOpen,
+			DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
 			ResponseHeaderTimeout: 10 * time.Second,
 		}
 	}

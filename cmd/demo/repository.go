@@ -48,7 +48,7 @@ const declaration = `service "web" {
 
   rollout {
     min_healthy_time = "1s"
-    healthy_deadline = "2s"
+    healthy_deadline = "10s"
   }
 }
 `

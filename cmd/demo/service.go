@@ -27,7 +27,7 @@ const (
 // release is release.json, the configuration that each release brings.
 type release struct {
 	Version string `json:"version"`
-	Broken  bool   `json:"broken"` // /healthz answers 500
+	Broken  bool   `json:"broken"` // it dies as it starts
 }
 
 const (
@@ -65,6 +65,9 @@ func serve(ctx context.Context, file string) error {
 	if err := pause(ctx, warmUp); err != nil {
 		return nil
 	}
+	if rel.Broken {
+		return fmt.Errorf("web %s cannot read its database", rel.Version)
+	}
 	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", os.Getenv(envPort)))
 	if err != nil {
 		return err
@@ -86,10 +89,6 @@ func serve(ctx context.Context, file string) error {
 func (rel release) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		if rel.Broken {
-			http.Error(w, rel.Version+" cannot read its database", http.StatusInternalServerError)
-			return
-		}
 		fmt.Fprintf(w, "ok %s\n", rel.Version)
 	})
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
