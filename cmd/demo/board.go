@@ -199,7 +199,7 @@ func (b *Board) head(p boardPart) (lines []string) {
 	return lines
 }
 
-var spinner = []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
+const spinner = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏" // a turn of it is a second
 
 func (b *Board) line(r boardRow, now time.Time) []string {
 	s := b.screen
@@ -208,7 +208,7 @@ func (b *Board) line(r boardRow, now time.Time) []string {
 	origin := "   " + s.paint(dim, cut(r.origin, max(s.width-38, 0)))
 	switch r.state {
 	case begun:
-		mark := string(spinner[int(now.UnixMilli()/100)%len(spinner)])
+		mark := string([]rune(spinner)[now.UnixMilli()/100%10])
 		return []string{s.paint(cyan, mark) + " " + s.paint(bold, name) + padLeft(short(max(now.Sub(r.began), 0)), 8) + origin}
 	case done:
 		return []string{s.paint(green, "✓") + " " + name + s.paint(dim, took) + origin}
@@ -264,7 +264,7 @@ func (b *Board) traffic() []string {
 	return lines
 }
 
-var heights = []rune("▁▂▃▄▅▆▇█")
+const heights = "▁▂▃▄▅▆▇█"
 
 // picture draws the requests by the time they were sent: a mark's height is
 // how long they waited, × says that some failed.
@@ -295,7 +295,8 @@ func (b *Board) mark(group []Slot, highest time.Duration) (rune, style) {
 			sum.Version = sl.Version
 		}
 	}
-	height := heights[int(int64(sum.Longest)*int64(len(heights)-1)/int64(highest))]
+	steps := []rune(heights)
+	height := steps[int64(sum.Longest)*int64(len(steps)-1)/int64(highest)]
 	switch {
 	case sum.Sent == 0:
 		return ' ', ""

@@ -236,7 +236,7 @@ func readyBinaries(dir string) (binaries, error) {
 func buildBinaries(ctx context.Context, dir string) (binaries, error) {
 	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", dir+string(filepath.Separator), "drydock/cmd/hostagent", "drydock/cmd/drydock")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return binaries{}, fmt.Errorf("build hostagent and drydock: %w\n%s\nRun the demo from the project's directory, or name ready binaries with --bin.", err, bytes.TrimSpace(out))
+		return binaries{}, fmt.Errorf("build hostagent and drydock: %w\n%s\nRun the demo from the project's directory, or name ready binaries with --bin", err, bytes.TrimSpace(out))
 	}
 	return readyBinaries(dir)
 }
