@@ -30,7 +30,7 @@ lint:
 	$(GO) tool staticcheck ./...
 
 bench:
-	$(GO) run ./testdata/bench
+	testdata/bench/run
 
 fuzz:
 	testdata/fuzz-all $(FUZZTIME)
