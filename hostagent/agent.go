@@ -100,7 +100,7 @@ func New(o Options) *Agent {
 		services: map[string]*service{},
 	}
 	a.source = reconcile.SourceStatus{URL: o.URL}
-	a.resolver = &resolver{Options: o, loader: spec.NewLoader()}
+	a.resolver = &resolver{Options: o, loader: &spec.Loader{Only: o.Host.Environment}}
 	a.engine = &reconcile.Engine{
 		Journal: o.Journal, Drivers: o.Drivers, Slots: reconcile.NewHostSlots(max(o.Parallel, 1)),
 		Look: a.surroundings, Host: o.Host.Name, Boot: o.Boot, Now: o.Now, Jitter: o.Jitter, Log: o.Log, Watch: a.watch,

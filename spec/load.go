@@ -24,6 +24,10 @@ const (
 // is ready to use. It is for one goroutine at a time; the fleets that it
 // returns are too.
 type Loader struct {
+	// Only, if not empty, is the environment to load: a host has one, and the
+	// others neither cost it anything nor can they hold it up.
+	Only string
+
 	files map[fileKey]*file
 	order []*file // as the last Load met them: most of the next one is the same
 }
@@ -128,6 +132,7 @@ func (w *walker) root() {
 		name := e.Name()
 		switch {
 		case strings.HasPrefix(name, "."), name == "approvals":
+		case w.loader.Only != "" && name != w.loader.Only && (e.IsDir() || !isHCL(name)):
 		case !isHCL(name) && !e.IsDir() && !e.Type().IsRegular():
 			// Somebody may mean it as an environment.
 			env := w.fleet.env(name)
