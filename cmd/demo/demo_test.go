@@ -31,6 +31,10 @@ func TestDemo(t *testing.T) {
 		t.Parallel()
 		toItsEnd(t, bin)
 	})
+	t.Run("unread", func(t *testing.T) {
+		t.Parallel()
+		unread(t, bin)
+	})
 	t.Run("interrupted", func(t *testing.T) {
 		t.Parallel()
 		interrupted(t, bin)
@@ -102,6 +106,27 @@ func interrupted(t *testing.T, bin string) {
 	_, _ = io.Copy(io.Discard, story)
 	if err := cmd.Wait(); err == nil || cmd.ProcessState.ExitCode() != exitInterrupted {
 		t.Errorf("%v, not exit code %d", err, exitInterrupted)
+	}
+	nothingLeft(t, tmp)
+}
+
+// A reader that goes away, as in `demo | head`, leaves nothing behind either.
+func unread(t *testing.T, bin string) {
+	tmp := t.TempDir()
+	cmd := demoCommand(t, bin, tmp)
+	story, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(story)
+	for lines.Scan() && !strings.Contains(lines.Text(), "1. A bump") {
+	}
+	_ = story.Close()
+	if err := cmd.Wait(); err == nil {
+		t.Error("it went on, and nobody read")
 	}
 	nothingLeft(t, tmp)
 }

@@ -11,7 +11,9 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// SIGHUP and SIGPIPE, too: a terminal that closes, or `demo | head`, must
+	// not leave a directory and a service behind.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	var code int
 	if len(os.Args) > 1 && os.Args[1] == serviceVerb {
 		code = serviceMain(ctx, os.Args[2:])
