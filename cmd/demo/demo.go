@@ -86,7 +86,7 @@ func show(ctx context.Context, o options, s streams) int {
 	switch {
 	case ctx.Err() != nil:
 		d.screen.Line()
-		d.screen.Line("Stopped; nothing is left behind.")
+		d.screen.Line("Stopped.")
 		return exitInterrupted
 	case err != nil:
 		d.screen.Fail(err)
