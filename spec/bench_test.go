@@ -71,7 +71,6 @@ type blobs struct {
 type blob struct {
 	name, hash, body string
 	dir              bool
-	off              int
 }
 
 func newBlobs(files map[string]string) *blobs {

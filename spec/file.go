@@ -35,7 +35,6 @@ type header struct {
 	name string
 	file *file
 	at   hcl.Range
-	body hcl.Range
 	item int
 
 	// What selects the service. Literals are decoded at once and the node is

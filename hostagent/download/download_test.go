@@ -184,9 +184,9 @@ func TestBadServers(t *testing.T) {
 		{"missing", "404", nil, http.NotFound},
 		{"forbidden", "credential", nil, func(w http.ResponseWriter, q *http.Request) { w.WriteHeader(403) }},
 		{"broken", "503", nil, func(w http.ResponseWriter, q *http.Request) { w.WriteHeader(503) }},
-		{"loop", "more than 10 times", nil, func(w http.ResponseWriter, q *http.Request) { http.Redirect(w, q, "/again", 302) }},
+		{"loop", "more than 10 times", nil, func(w http.ResponseWriter, q *http.Request) { http.Redirect(w, q, "/again", http.StatusFound) }},
 		{"downgrade", "redirects from https to http://", nil, func(w http.ResponseWriter, q *http.Request) {
-			http.Redirect(w, q, "http://"+q.Host+"/web.tar", 301)
+			http.Redirect(w, q, "http://"+q.Host+"/web.tar", http.StatusMovedPermanently)
 		}},
 		{"to a file", "redirects from https", nil, func(w http.ResponseWriter, q *http.Request) {
 			w.Header().Set("Location", "file://localhost/etc/passwd")
@@ -233,9 +233,9 @@ func TestHeadersFollowNoRedirect(t *testing.T) {
 	r := newRig(t, func(w http.ResponseWriter, q *http.Request) {
 		switch q.URL.Path {
 		case "/web.tar":
-			http.Redirect(w, q, "/same", 302)
+			http.Redirect(w, q, "/same", http.StatusFound)
 		case "/same":
-			http.Redirect(w, q, other.URL+"/x", 307)
+			http.Redirect(w, q, other.URL+"/x", http.StatusTemporaryRedirect)
 		}
 	})
 	other = r.serve(content)
@@ -327,7 +327,7 @@ func TestErrorsKeepSecrets(t *testing.T) {
 	closed.Close()
 	dead := strings.Replace(closed.URL, "http://", "http://user:hunter2@", 1) + "/web?token=hunter2"
 	away := r.serve(func(w http.ResponseWriter, q *http.Request) {
-		http.Redirect(w, q, "http://u:hunter2@"+q.Host+"/?k=hunter2", 302)
+		http.Redirect(w, q, "http://u:hunter2@"+q.Host+"/?k=hunter2", http.StatusFound)
 	})
 	err := r.get(spec.Artifact{Source: source, Mirrors: []string{dead, away.URL, "https://x/%zzhunter2"}})
 	r.fault(err, "token=redacted")

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"mime"
 	"net/http"
 	"net/url"
 	"os"
@@ -295,11 +294,6 @@ func (t *try) validator() string {
 		return ""
 	}
 	return v.Tag
-}
-
-func isHTML(h http.Header) bool {
-	kind, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
-	return kind == "text/html"
 }
 
 // stall cancels a context when nothing arrived for so long.

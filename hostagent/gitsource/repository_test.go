@@ -131,9 +131,6 @@ func TestLog(t *testing.T) {
 		if len(got) != len(want) {
 			t.Fatalf("%d commits, want %d", len(got), len(want))
 		}
-		for i, w := range want {
-			want[i] = w[:len(w)]
-		}
 		norm := func(s string) string { return strings.NewReplacer("+01:30", "+0130", "+00:00", "+0000").Replace(s) }
 		seen := map[string]bool{}
 		for _, g := range got {
