@@ -23,6 +23,7 @@ Exit codes: 0 all converged (orphans alone are 0 too); 3 some wait on a gate
 and none failed; 1 an error, or any service reverted, halted or drifted.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			brief()
 			cfg, err := loadConfig(f)
 			if err != nil {
 				return err

@@ -18,6 +18,7 @@ func planCommand(f *flags) *cobra.Command {
 the agent would do. It accepts no commit and changes nothing.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			brief()
 			cfg, err := loadConfig(f)
 			if err != nil {
 				return err
