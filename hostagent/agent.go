@@ -79,8 +79,10 @@ type service struct {
 	parked    bool               // waits for a wake, or for another service
 	notBefore time.Time          // a failure's next try
 	rounds    int                // plans carried out since the last wake from outside
+	looks     uint64             // the loop's changes when it was last looked at
 	rest      func()             // ends keeping and checking at rest
 	restOf    spec.Revision
+	sick      map[string]string // by check, what it says at rest; only those that fail
 }
 
 // ask is somebody who waits for a whole pass.
@@ -128,6 +130,9 @@ func (a *Agent) watch(p reconcile.Progressed) {
 		s.live.Step = ""
 	}
 	a.mu.Unlock()
+	if r.Kind == reconcile.Begun && r.Commits {
+		a.stopRest(r.Service) // what is about to be touched is not looked after any more
+	}
 	if a.Watch != nil {
 		a.Watch(p)
 	}

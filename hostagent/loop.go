@@ -41,6 +41,7 @@ type loop struct {
 
 	fetching, again bool
 	began           time.Time // of the pass; zero between passes
+	changes         uint64    // how often a slot or a dependency may have become free
 	err             error     // of the last look at the source
 	busy            int
 	waiters         []ask
@@ -72,10 +73,14 @@ func (a *Agent) loop(ctx context.Context, wakes <-chan struct{}, forever bool) e
 		case <-wakes:
 			event = l.refresh
 		case <-a.nudges:
-			event = l.refresh
+			event = func() {
+				l.tryNow()
+				l.refresh()
+			}
 		case w := <-a.asks:
 			event = func() {
 				l.waiters = append(l.waiters, w)
+				l.tryNow()
 				l.refresh()
 			}
 		case r := <-a.fetched:
@@ -154,6 +159,16 @@ func (l *loop) refresh() {
 	go func() { l.fetched <- l.resolver.follow(l.ctx) }()
 }
 
+// tryNow lets what waits after a failure be tried now: a person who asks has
+// mended something.
+func (l *loop) tryNow() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.services {
+		s.notBefore = time.Time{}
+	}
+}
+
 func (l *loop) resolved(r resolved) {
 	l.adopt(r)
 	l.err = r.err
@@ -217,7 +232,7 @@ func (l *loop) look(name string, want spec.Wanted) {
 		return // finish looks again: two plans for one service would be two too many
 	}
 	until, cancel := context.WithCancel(l.life)
-	s.busy, s.dirty, s.supersede = true, false, cancel
+	s.busy, s.dirty, s.supersede, s.looks = true, false, cancel, l.changes
 	l.busy++
 	go func() {
 		defer cancel()
@@ -237,41 +252,37 @@ func (l *loop) carry(until context.Context, name string, want spec.Wanted) recon
 		}
 		have.Found[from] = l.observe(until, taken, want, m.Service(from))
 	}
+	if until.Err() != nil {
+		return reconcile.Outcome{Service: name} // superseded while it looked: half of what was seen is missing
+	}
 	plan := reconcile.DiffOne(name, want, have)
 
 	l.mu.Lock()
 	s := l.service(name)
 	same := s.looked && s.plan.Target.Revision() == plan.Target.Revision()
 	s.plan, s.looked = plan, true
-	wait := same && l.Now().Before(s.notBefore)
-	kept := s.live
+	// After a failure it waits for its time; a gate is asked again each time.
+	wait := same && s.live.Err != nil && l.Now().Before(s.notBefore)
+	out := reconcile.Outcome{Service: name, Stage: reconcile.Pending, Gate: s.live.Gate, Err: s.live.Err, Retry: s.notBefore}
 	l.mu.Unlock()
-	if wait && len(plan.Steps) > 0 {
-		return reconcile.Outcome{Service: name, Stage: reconcile.Pending, Gate: kept.Gate, Err: kept.Err, Retry: s.notBefore}
-	}
-	if plan.Empty() {
-		l.atRest(name, plan, m.Service(name))
+	switch {
+	case plan.Empty():
+		l.atRest(name, m.Service(name))
 		return reconcile.Outcome{Service: name}
+	case !wait || len(plan.Steps) == 0:
+		out = l.engine.Carry(l.life, until, plan)
 	}
-	if slices.ContainsFunc(plan.Steps, func(s reconcile.Step) bool { return s.Commits() }) && (plan.Resume || reconcileReady(l, plan)) {
-		l.stopRest(name)
-	}
-	out := l.engine.Carry(l.life, until, plan)
 	if out.Stage != reconcile.Pending || plan.Purpose != reconcile.Deploy || until.Err() != nil {
 		return out
 	}
 	// It waits; what runs meanwhile is looked after all the same.
 	have.Memory = l.Journal.Memory()
 	if mend := reconcile.MendOne(name, have, l.Host.Name); len(mend.Steps) > 0 {
-		l.stopRest(name)
 		return l.engine.Carry(l.life, until, mend)
 	}
+	l.atRest(name, have.Memory.Service(name))
 	return out
 }
-
-// reconcileReady reports whether the plan would pass its gates now, so that a
-// service that only waits goes on being looked after.
-func reconcileReady(l *loop, p reconcile.ServicePlan) bool { return l.gate(p).Open() }
 
 func movedFrom(name string, want spec.Wanted) (from []string) {
 	for _, mv := range want.Moved {
@@ -311,8 +322,12 @@ func (l *loop) finish(out reconcile.Outcome) {
 	}
 	s.notBefore = out.Retry
 	s.parked = out.Stage == reconcile.Pending
-	if out.Changed {
+	again := out.Changed || out.Stage == reconcile.Resting && (len(s.plan.Steps) > 0 || s.plan.Resume)
+	if again {
 		s.rounds++
+	}
+	if s.parked && (s.dirty || freed(s.live.Gate) && s.looks != l.changes) {
+		s.parked, again = false, true // what it waits for may have come while it looked
 	}
 	const tooMany = 8
 	if s.rounds > tooMany {
@@ -321,7 +336,7 @@ func (l *loop) finish(out reconcile.Outcome) {
 	}
 	want := l.want
 	var next []string
-	if (s.dirty || out.Changed || out.Stage == reconcile.Resting && (len(s.plan.Steps) > 0 || s.plan.Resume)) && !s.parked {
+	if (s.dirty || again) && !s.parked {
 		next = append(next, out.Service)
 	}
 	for _, mv := range want.Moved {
@@ -331,8 +346,9 @@ func (l *loop) finish(out reconcile.Outcome) {
 	}
 	if out.Changed && out.Stage != reconcile.Pending {
 		// A slot is free, or a dependency runs.
+		l.changes++
 		for name, o := range l.services {
-			if g := o.live.Gate.Name; o.parked && (g == "slot" || g == "depends_on") {
+			if o.parked && freed(o.live.Gate) {
 				o.parked = false
 				next = append(next, name)
 			}
@@ -345,6 +361,9 @@ func (l *loop) finish(out reconcile.Outcome) {
 	}
 }
 
+// freed reports whether another service's end may open a gate.
+func freed(g reconcile.Gate) bool { return g.Name == "slot" || g.Name == "depends_on" }
+
 // schedule sets the timer to the next moment at which something opens or is
 // tried again by itself.
 func (l *loop) schedule() {
@@ -356,11 +375,13 @@ func (l *loop) schedule() {
 		if s.busy || s.notBefore.IsZero() {
 			continue
 		}
-		if !s.notBefore.After(now) {
-			s.parked = false
-		}
 		if at.IsZero() || s.notBefore.Before(at) {
 			at = s.notBefore
+		}
+		if !s.notBefore.After(now) {
+			// Its time is used up, so that a service which is gone by now does
+			// not wake the loop for ever.
+			s.parked, s.notBefore = false, time.Time{}
 		}
 	}
 	if at.IsZero() || !l.forever {

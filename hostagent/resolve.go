@@ -39,7 +39,7 @@ func (r *resolver) follow(ctx context.Context) resolved {
 	defer r.mu.Unlock()
 	accepted, err := r.accepted(ctx)
 	if err != nil {
-		return resolved{want: r.last.want, err: err}
+		return r.stay(ctx, "", err)
 	}
 	snap, herr := r.Source.Head(ctx, accepted)
 	if herr != nil {
@@ -48,7 +48,7 @@ func (r *resolver) follow(ctx context.Context) resolved {
 		}
 		// Just started, and the source is down: what was accepted stays in force.
 		if snap, err = r.Source.At(ctx, accepted); err != nil {
-			return resolved{want: r.last.want, err: errors.Join(herr, err)}
+			return r.stay(ctx, "", errors.Join(herr, err))
 		}
 	}
 	if snap.Commit == r.seen && r.last.want.Commit != "" {
@@ -59,17 +59,52 @@ func (r *resolver) follow(ctx context.Context) resolved {
 	out := r.read(ctx, snap)
 	if snap.Commit != accepted {
 		if err := r.accept(ctx, snap.Commit); err != nil {
-			return resolved{want: r.last.want, err: err}
+			return r.stay(ctx, accepted, err)
 		}
 	}
 	for _, rec := range out.keep {
 		if _, err := r.Journal.Append(ctx, rec); err != nil {
-			return resolved{want: r.last.want, err: err}
+			return r.stay(ctx, accepted, err)
 		}
 	}
 	r.last, r.seen = out, snap.Commit
 	out.err = errors.Join(herr, out.err)
 	return out
+}
+
+// stay is what is in force where nothing new can be: what this process resolved
+// last; after a start, what the accepted commit says; and where even that
+// cannot be read, what runs here, so that it is looked after all the same.
+func (r *resolver) stay(ctx context.Context, accepted string, cause error) resolved {
+	if r.last.want.Commit != "" {
+		return resolved{want: r.last.want, err: cause}
+	}
+	if accepted != "" {
+		if snap, err := r.Source.At(ctx, accepted); err == nil {
+			if out := r.read(ctx, snap); out.want.Commit != "" {
+				return resolved{want: out.want, err: errors.Join(cause, out.err)}
+			}
+		}
+	}
+	m := r.Journal.Memory()
+	if m.Accepted == "" {
+		return resolved{err: cause}
+	}
+	want := spec.Wanted{Commit: m.Accepted, Host: r.Host}
+	for _, s := range m.Services {
+		switch {
+		case s.Halt != nil:
+			want.Services = append(want.Services, s.Halt.Target)
+		case s.Running != nil && s.Running.Foreign == "":
+			want.Services = append(want.Services, s.Running.Service)
+		}
+	}
+	sortServices(want.Services)
+	return resolved{want: want, err: cause}
+}
+
+func sortServices(s []spec.Service) {
+	slices.SortFunc(s, func(a, b spec.Service) int { return strings.Compare(a.Name, b.Name) })
 }
 
 // peek is follow without accepting or writing anything.
@@ -104,7 +139,7 @@ func (r *resolver) local(ctx context.Context) resolved {
 	}
 	snap, err := r.Source.At(ctx, accepted)
 	if err != nil {
-		return resolved{err: err}
+		return r.stay(ctx, "", err)
 	}
 	return r.read(ctx, snap)
 }
@@ -184,7 +219,7 @@ func (r *resolver) hold(ctx context.Context, want spec.Wanted, m reconcile.Memor
 			out.want.Services = append(out.want.Services, before.Services[i])
 		}
 	}
-	slices.SortFunc(out.want.Services, func(a, b spec.Service) int { return strings.Compare(a.Name, b.Name) })
+	sortServices(out.want.Services)
 	for name, commit := range m.Good {
 		if name != "" && commit != "" && want.Held[name] == nil {
 			out.keep = append(out.keep, reconcile.Record{Kind: reconcile.Good, Service: name})

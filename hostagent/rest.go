@@ -2,6 +2,9 @@ package hostagent
 
 import (
 	"context"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"drydock/reconcile"
@@ -15,8 +18,8 @@ const restInterval = 30 * time.Second
 // atRest looks after a service that has nothing to do: its process is kept
 // running by drivers that keep one, and its checks run now and then. A failing
 // check is reported, never repaired: deploying is not supervising.
-func (l *loop) atRest(name string, p reconcile.ServicePlan, r *reconcile.Remembered) {
-	if !l.forever || r.Running == nil || r.Running.Foreign != "" || r.Halt != nil {
+func (l *loop) atRest(name string, r *reconcile.Remembered) {
+	if !l.forever || r.Running == nil || r.Running.Foreign != "" || r.Halt != nil || r.Open != nil && r.Open.Committed {
 		return
 	}
 	svc := r.Running.Service
@@ -29,6 +32,7 @@ func (l *loop) atRest(name string, p reconcile.ServicePlan, r *reconcile.Remembe
 	if s.rest != nil {
 		s.rest()
 	}
+	s.sick, s.live.Unhealthy = map[string]string{}, ""
 	ctx, cancel := context.WithCancel(l.ctx)
 	s.rest, s.restOf = cancel, svc.Revision()
 	l.mu.Unlock()
@@ -72,19 +76,24 @@ func (l *loop) checkAtRest(ctx context.Context, name string, svc spec.Service, b
 		if err != nil || ctx.Err() != nil {
 			continue
 		}
-		l.unhealthy(name, b, c)
+		l.unhealthy(ctx, name, b, c)
 	}
 }
 
-func (l *loop) unhealthy(name string, b spec.Block, c reconcile.Condition) {
+// unhealthy notes what one check of a service saw, beside the others.
+func (l *loop) unhealthy(ctx context.Context, name string, b spec.Block, c reconcile.Condition) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if ctx.Err() != nil {
+		return // a plan has begun meanwhile
+	}
 	s := l.service(name)
 	was := s.live.Unhealthy
-	s.live.Unhealthy = ""
+	delete(s.sick, b.ID())
 	if c.Is == reconcile.Absent {
-		s.live.Unhealthy = b.ID() + " fails at rest: " + c.Detail
+		s.sick[b.ID()] = b.ID() + " fails at rest: " + c.Detail
 	}
+	s.live.Unhealthy = strings.Join(slices.Sorted(maps.Values(s.sick)), "; ")
 	if was != s.live.Unhealthy {
 		l.Log.Warn("health at rest", "service", name, "check", b.ID(), "failing", s.live.Unhealthy)
 	}
@@ -97,7 +106,7 @@ func (a *Agent) stopRest(name string) {
 	s := a.service(name)
 	if s.rest != nil {
 		s.rest()
-		s.rest, s.restOf, s.live.Unhealthy = nil, spec.Revision{}, ""
+		s.rest, s.restOf, s.sick, s.live.Unhealthy = nil, spec.Revision{}, nil, ""
 	}
 }
 

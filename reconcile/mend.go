@@ -5,7 +5,7 @@ package reconcile
 // no steps where nothing drifted, where nothing of ours runs, and where repairs
 // did not hold: whether that is worth a halt is the wanted revision's to say.
 func MendOne(name string, have Observed, host string) ServicePlan {
-	d := differ{name: name, have: have.Memory.Service(name), found: have.Found[name], boot: have.Boot, host: host}
+	d := differ{name: name, have: have.Memory.Service(name), found: have.Found[name], boot: have.Boot, at: have.At, host: host}
 	r := d.have
 	if r.Running == nil || r.Running.Foreign != "" || r.Halt != nil || r.committed() {
 		return ServicePlan{Service: name}

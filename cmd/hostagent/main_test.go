@@ -16,12 +16,14 @@ import (
 
 // asAgent makes the test binary the agent. killAfter ends it with SIGKILL once
 // so many records are durable; atBoot is the kernel's boot id as it believes
-// it, and atTime what its clock says at its start.
+// it, atTime what its clock says at its start, and inHurry by how much every
+// delay before another try, and between two looks at rest, is shorter.
 const (
 	asAgent   = "DRYDOCK_TEST_AS_AGENT"
 	killAfter = "DRYDOCK_TEST_KILL_AFTER"
 	atBoot    = "DRYDOCK_TEST_BOOT"
 	atTime    = "DRYDOCK_TEST_CLOCK"
+	inHurry   = "DRYDOCK_TEST_HURRY"
 )
 
 func TestMain(m *testing.M) {
@@ -40,6 +42,9 @@ func TestMain(m *testing.M) {
 	if at, err := time.Parse(time.RFC3339, os.Getenv(atTime)); err == nil {
 		began := time.Now()
 		s.Now = func() time.Time { return at.Add(time.Since(began)) }
+	}
+	if n, err := strconv.Atoi(os.Getenv(inHurry)); err == nil {
+		s.Jitter = func(d time.Duration) time.Duration { return d / time.Duration(n) }
 	}
 	os.Exit(Main(ctx, os.Args[1:], s))
 }

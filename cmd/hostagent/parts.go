@@ -61,9 +61,12 @@ func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, h
 			return nil, fmt.Errorf("the state directory: %w. Make it, or name another with `state` in %s", err, f.config)
 		}
 	}
-	now, boot := f.Now, cmp.Or(f.Boot, bootID())
+	now, spread, boot := f.Now, f.Jitter, cmp.Or(f.Boot, bootID())
 	if now == nil {
 		now = time.Now
+	}
+	if spread == nil {
+		spread = jitter
 	}
 	credential := hostagent.ReadCredential(cfg.Credentials)
 	source, err := gitsource.Open(gitsource.Options{
@@ -90,7 +93,7 @@ func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, h
 	p.agent = hostagent.New(hostagent.Options{
 		Host: cfg.Host, Parallel: cfg.Parallel, Alone: cfg.Alone, URL: cfg.Source.URL, Version: buildVersion().Version,
 		Source: following{source}, Journal: j, Drivers: drivers(cfg, log, credential),
-		Log: log, Now: now, Jitter: jitter, Boot: boot,
+		Log: log, Now: now, Jitter: spread, Boot: boot,
 		Rename: renaming(filepath.Join(cfg.State, driversDir)),
 		Watch:  h.watch, Quiet: h.quiet, Polled: h.poll, Passed: h.pass,
 	})

@@ -20,10 +20,11 @@ type Streams struct {
 
 	// The rest is for tests. Watch sees every journal record once it is durable,
 	// and may end the process there; Now and Boot stand in for the machine's
-	// clock and boot id.
-	Watch func(reconcile.Progressed)
-	Now   func() time.Time
-	Boot  string
+	// clock and boot id, Jitter for what is added to every delay.
+	Watch  func(reconcile.Progressed)
+	Now    func() time.Time
+	Boot   string
+	Jitter func(time.Duration) time.Duration
 }
 
 // The exit codes. `plan --detailed-exitcode` has one of its own, 2.

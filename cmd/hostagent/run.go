@@ -87,6 +87,9 @@ func runOne(ctx context.Context, f *flags, cfg hostagent.Config, log *slog.Logge
 	m = metrics.New(metrics.Options{Version: buildVersion().Version, Agent: measured{p.agent}, Journal: p.journal})
 	files = wake.New(wake.Options{Poll: cfg.Source.Poll, OnError: func(err error) { log.Debug("not watched", "error", err) }})
 	defer files.Close()
+	if err := files.SetPaths(append(p.agent.Links(), refs(cfg.Source)...)); err != nil {
+		log.Warn("not every change of a file wakes the agent; the poll still does", "error", err)
+	}
 	config := wake.New(wake.Options{Signals: []os.Signal{syscall.SIGHUP}})
 	defer config.Close()
 	if err := config.SetPaths(cfg.Files); err != nil {

@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +22,7 @@ import (
 	"syscall"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"drydock/hostagent/api"
 	"drydock/hostagent/journal"
@@ -198,7 +201,10 @@ func cmdPush(ts *testscript.TestScript, _ bool, _ []string) {
 		if err != nil {
 			return err
 		}
-		text := strings.ReplaceAll(string(data), "$WORK", w.dir)
+		text := string(data)
+		for _, f := range w.fills {
+			text = strings.ReplaceAll(text, f[0], f[1])
+		}
 		text = placeholder.ReplaceAllStringFunc(text, func(s string) string {
 			m := placeholder.FindStringSubmatch(s)
 			if _, err := os.Stat(w.artifact(m[1], m[2])); err != nil {
@@ -365,4 +371,39 @@ func cmdMask(ts *testscript.TestScript, _ bool, args []string) {
 		text = m.re.ReplaceAllString(text, m.with)
 	}
 	_, _ = ts.Stdout().Write([]byte(text))
+}
+
+// cmdServe is `serve FILE`: an HTTPS-less artifact server on loopback, for
+// whoever sends FILE's content as Authorization; in declarations it is $SERVER.
+func cmdServe(ts *testscript.TestScript, _ bool, args []string) {
+	w := worldOf(ts)
+	secret := strings.TrimSpace(ts.ReadFile(args[0]))
+	files := http.FileServer(http.Dir(w.path("artifacts")))
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != secret {
+			http.Error(rw, "not you: "+r.Header.Get("Authorization"), http.StatusForbidden)
+			return
+		}
+		files.ServeHTTP(rw, r)
+	}))
+	w.fills = append(w.fills, [2]string{"$SERVER", server.URL})
+	w.ends = append(w.ends, server.Close)
+}
+
+// cmdMount is `mount DIR OPTIONS`: a tmpfs there; `mount DIR ro`: the same
+// directory, but nothing can be written; `mount DIR back`: what was there before.
+func cmdMount(ts *testscript.TestScript, _ bool, args []string) {
+	dir := ts.MkAbs(args[0])
+	if args[1] == "back" {
+		ts.Check(unix.Unmount(dir, 0))
+		return
+	}
+	w := worldOf(ts)
+	w.ends = append(w.ends, func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	if args[1] != "ro" {
+		ts.Check(unix.Mount("tmpfs", dir, "tmpfs", 0, args[1]))
+		return
+	}
+	ts.Check(unix.Mount(dir, dir, "", unix.MS_BIND, ""))
+	ts.Check(unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http/httptrace"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,9 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"drydock/hostagent/api"
+	"drydock/reconcile"
 )
 
 // TestScripts runs the scripts of the project that are the agent's: the real
@@ -34,6 +38,12 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
 		Setup:               setupHost,
+		Condition: func(cond string) (bool, error) {
+			if cond != "root" {
+				return false, fmt.Errorf("unknown condition %q", cond)
+			}
+			return os.Geteuid() == 0, nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"agent":         cmdAgent,
 			"start":         cmdStart,
@@ -59,6 +69,9 @@ func TestScripts(t *testing.T) {
 			"nowhere":       cmdNowhere,
 			"damage":        cmdDamage,
 			"mask":          cmdMask,
+			"serve":         cmdServe,
+			"mount":         cmdMount,
+			"leave":         cmdLeave,
 		},
 	})
 }
@@ -67,6 +80,8 @@ func TestScripts(t *testing.T) {
 type world struct {
 	dir   string
 	state string // the agent's state directory
+	fills [][2]string
+	ends  []func()
 	mu    sync.Mutex
 	agent *running
 }
@@ -128,13 +143,13 @@ state = "$WORK/state"
 `
 
 func setupHost(e *testscript.Env) error {
-	w := &world{dir: e.WorkDir, state: filepath.Join(e.WorkDir, "state")}
+	w := &world{dir: e.WorkDir, state: filepath.Join(e.WorkDir, "state"), fills: [][2]string{{"$WORK", e.WorkDir}}}
 	e.Values[worldKey{}] = w
 	e.Vars = append(e.Vars,
 		"HOME="+e.WorkDir, "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",
 		"GIT_AUTHOR_NAME=Ann", "GIT_AUTHOR_EMAIL=ann@acme.example", "GIT_AUTHOR_DATE=2024-05-06T10:00:00Z",
 		"GIT_COMMITTER_NAME=Ann", "GIT_COMMITTER_EMAIL=ann@acme.example", "GIT_COMMITTER_DATE=2024-05-06T10:00:00Z",
-		"CREDENTIALS_DIRECTORY=", "NO_COLOR=1", asAgent+"=1",
+		"CREDENTIALS_DIRECTORY=", "NO_COLOR=1", asAgent+"=1", inHurry+"=50",
 	)
 	e.Defer(func() { w.cleanup() })
 	for _, d := range []string{"artifacts", "rotation", "srv", "starts", "sick", "fleet/prod"} {
@@ -171,6 +186,11 @@ func setupHost(e *testscript.Env) error {
 
 // cleanup ends the agent, and the programs, which outlive it on purpose.
 func (w *world) cleanup() {
+	defer func() {
+		for _, end := range w.ends {
+			end()
+		}
+	}()
 	if a := w.current(); a != nil {
 		_ = a.cmd.Process.Kill()
 		<-a.ended
@@ -242,7 +262,7 @@ func scriptEnv(ts *testscript.TestScript) (env []string) {
 	for _, k := range []string{
 		"HOME", "GIT_CONFIG_NOSYSTEM", "GIT_CONFIG_GLOBAL", "GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_AUTHOR_DATE",
 		"GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "GIT_COMMITTER_DATE", "CREDENTIALS_DIRECTORY", "NO_COLOR",
-		asAgent, atBoot, atTime, killAfter,
+		asAgent, atBoot, atTime, inHurry, killAfter, "DRYDOCK_DEBUG",
 	} {
 		if v := ts.Getenv(k); v != "" || k == "CREDENTIALS_DIRECTORY" {
 			env = append(env, k+"="+v)
@@ -302,6 +322,29 @@ func cmdStart(ts *testscript.TestScript, _ bool, args []string) {
 		_, err := w.status(context.Background())
 		return err
 	})
+}
+
+// cmdLeave is `leave`: somebody asks the running agent for a pass, and is gone
+// before it ends.
+func cmdLeave(ts *testscript.TestScript, _ bool, _ []string) {
+	ctx, leave := context.WithCancel(context.Background())
+	defer leave()
+	asked := make(chan struct{})
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { close(asked) }})
+	gone := make(chan error, 1)
+	go func() {
+		var st reconcile.HostStatus
+		gone <- api.NewClient(worldOf(ts).state).Once(ctx, &st)
+	}()
+	select {
+	case <-asked:
+	case err := <-gone:
+		ts.Fatalf("the pass was over before anybody could leave: %v", err)
+	}
+	leave()
+	if err := <-gone; !errors.Is(err, context.Canceled) {
+		ts.Fatalf("left, and got %v", err)
+	}
 }
 
 // cmdSignal is `signal TERM|KILL|HUP`.

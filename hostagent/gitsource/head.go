@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"drydock/hostagent/durable"
@@ -252,10 +253,23 @@ func (s *Source) ask(ctx context.Context, c *clone, r remote, marks []plumbing.H
 	switch {
 	case err == nil, errors.As(err, &local):
 		return a, err
+	case !typed(err) && diskTrouble(err):
+		err = fail(ErrUnreachable, "%w. Make room on the disk of the state directory, or mend it; what was accepted last stays in force", err)
 	case !typed(err):
 		err = fail(ErrUnreachable, "%w. Check the URL, the network and the server; what was accepted last stays in force", err)
 	}
 	return a, &remoteError{r.name, err}
+}
+
+// diskTrouble reports whether it is this host that could not take what a
+// server sent.
+func diskTrouble(err error) bool {
+	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 func typed(err error) bool {
