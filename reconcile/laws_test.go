@@ -165,8 +165,16 @@ func (l *life) tell(r Record) {
 // left to do, no migration was begun more often than people asked for, what is
 // out of rotation is so by a person or by a record, and every act on the way
 // kept the law (world.law).
-func TestAnyLifeConverges(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
+func TestAnyLifeConverges(t *testing.T) { rapid.Check(t, anyLife(t)) }
+
+// FuzzDiffAfterApply is the same law, the lives led by the fuzzer: once a plan
+// is applied, the diff is empty.
+func FuzzDiffAfterApply(f *testing.F) {
+	f.Fuzz(func(t *testing.T, deeds []byte) { rapid.MakeFuzz(anyLife(t))(t, deeds) })
+}
+
+func anyLife(t *testing.T) func(*rapid.T) {
+	return func(rt *rapid.T) {
 		all := anyDeeds().Draw(rt, "deeds")
 		prove := rapid.Bool().Draw(rt, "a migration can prove that nothing was applied")
 		c := &complaints{TB: t}
@@ -212,7 +220,7 @@ func TestAnyLifeConverges(t *testing.T) {
 		if len(c.said) > 0 {
 			rt.Fatal(strings.Join(c.said, "\n"))
 		}
-	})
+	}
 }
 
 // FuzzFold: any sequence of records adds up to something, the same each time,

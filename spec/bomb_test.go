@@ -178,7 +178,7 @@ func resident(pid int, line string) int {
 func TestBombChild(t *testing.T) {
 	dir := os.Getenv("DRYDOCK_BOMB")
 	if dir == "" {
-		t.Skip("run by TestBombs")
+		t.Skip("only as a child of TestBombs")
 	}
 	f, _ := spec.Load("", os.DirFS(dir))
 	for _, d := range f.Validate() {
