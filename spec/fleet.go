@@ -137,6 +137,10 @@ func (f *Fleet) Faults(environment string) hcl.Diagnostics {
 
 func (f *Fleet) noEnvironment(name string) *hcl.Diagnostic {
 	all := f.Environments()
+	if len(all) == 0 { // or only this one was looked for
+		return problem(place0(name), "Unknown environment", "There is no environment %q at %s: no top-level folder of that name holds *.hcl files. Make it, if only with an empty file, or correct the name.",
+			name, orThis(Short(f.commit)))
+	}
 	return problem(place0(name), "Unknown environment", "There is no environment %q at %s.%s Environments are the top-level folders that hold *.hcl files: %s.",
 		name, orThis(Short(f.commit)), didYouMean(name, all), strings.Join(all, ", "))
 }
