@@ -45,6 +45,24 @@ func (c *capped) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+// ReadFrom is Write for all that r has. [io.Copy] would take 32 KiB for it,
+// which for commands that say a word, asked every second, is most of the
+// agent's garbage.
+func (c *capped) ReadFrom(r io.Reader) (n int64, err error) {
+	buf := make([]byte, 4<<10)
+	for {
+		k, err := r.Read(buf)
+		_, _ = c.Write(buf[:k])
+		n += int64(k)
+		switch {
+		case err == io.EOF:
+			return n, nil
+		case err != nil:
+			return n, err
+		}
+	}
+}
+
 // String is head and tail, and between them how much was left out.
 func (c *capped) String() string {
 	c.mu.Lock()
