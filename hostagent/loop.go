@@ -46,7 +46,13 @@ type loop struct {
 	busy            int
 	waiters         []ask
 	timer           *time.Timer
+	early           resolved         // what was accepted last, until the source has answered
+	slow            <-chan time.Time // when the first answer is not waited for any longer
 }
+
+// soon is how long a started agent waits for its source before it looks after
+// what it knows: a server that hangs must not keep a service out of rotation.
+const soon = 2 * time.Second
 
 func (a *Agent) loop(ctx context.Context, wakes <-chan struct{}, forever bool) error {
 	a.mu.Lock()
@@ -85,13 +91,23 @@ func (a *Agent) loop(ctx context.Context, wakes <-chan struct{}, forever bool) e
 			}
 		case r := <-a.fetched:
 			event = func() {
-				l.fetching = false
+				if r.early {
+					l.early, l.slow = r, time.After(soon)
+					return
+				}
+				l.fetching, l.early, l.slow = false, resolved{}, nil
 				l.resolved(r)
 			}
 		case out := <-a.finished:
 			event = func() {
 				l.busy--
 				l.finish(out)
+			}
+		case <-l.slow:
+			event = func() {
+				l.slow = nil
+				l.adopt(l.early)
+				l.lookAll()
 			}
 		case <-l.timer.C:
 			event = l.lookAll
@@ -143,11 +159,6 @@ func (l *loop) passed() {
 
 // refresh asks the source, beside the loop: a server that hangs holds up nobody.
 func (l *loop) refresh() {
-	if l.fetching {
-		l.again = true
-		return
-	}
-	l.fetching = true
 	if l.began.IsZero() {
 		l.began = l.Now()
 	}
@@ -155,8 +166,25 @@ func (l *loop) refresh() {
 	for _, s := range l.services {
 		s.parked, s.rounds = false, 0
 	}
+	known := l.want.Commit != ""
 	l.mu.Unlock()
-	go func() { l.fetched <- l.resolver.follow(l.ctx) }()
+	if l.fetching {
+		l.again = true
+		if known {
+			l.lookAll() // the reason may be on this host, and the server may hang
+		}
+		return
+	}
+	l.fetching = true
+	go func() {
+		if !known && l.forever {
+			if r := l.resolver.local(l.ctx); r.want.Commit != "" {
+				r.early = true
+				l.fetched <- r
+			}
+		}
+		l.fetched <- l.resolver.follow(l.ctx)
+	}()
 }
 
 // tryNow lets what waits after a failure be tried now: a person who asks has
@@ -406,8 +434,8 @@ func (l *loop) shutdown(end context.CancelFunc) {
 		select {
 		case <-l.finished:
 			l.busy--
-		case <-l.fetched:
-			l.fetching = false
+		case r := <-l.fetched:
+			l.fetching = r.early
 		}
 	}
 	for _, w := range l.waiters {

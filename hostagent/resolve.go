@@ -31,6 +31,8 @@ type resolved struct {
 	err  error       // why this is not what the source's head says
 	url  string      // the mirror that served it
 	keep []reconcile.Record
+	// early marks what was accepted last, while the source is still asked.
+	early bool
 }
 
 // follow asks the source, accepts its head, and remembers what was good.

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -406,4 +407,29 @@ func cmdMount(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	ts.Check(unix.Mount(dir, dir, "", unix.MS_BIND, ""))
 	ts.Check(unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+}
+
+// cmdSilent is `silent`: a server that accepts and never answers; $SILENT is a
+// git URL of it.
+func cmdSilent(ts *testscript.TestScript, _ bool, _ []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	var conns []net.Conn
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				break
+			}
+			conns = append(conns, c)
+		}
+		for _, c := range conns {
+			_ = c.Close()
+		}
+	}()
+	ts.Setenv("SILENT", "git://"+l.Addr().String()+"/releases.git")
+	w := worldOf(ts)
+	w.ends = append(w.ends, func() { _ = l.Close(); <-ended })
 }

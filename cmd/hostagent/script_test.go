@@ -72,6 +72,7 @@ func TestScripts(t *testing.T) {
 			"serve":         cmdServe,
 			"mount":         cmdMount,
 			"leave":         cmdLeave,
+			"silent":        cmdSilent,
 		},
 	})
 }
