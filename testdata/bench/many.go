@@ -245,7 +245,7 @@ func (y *yard) many(ctx context.Context) ([]figure, error) {
 	if err := y.plant(ctx); err != nil {
 		return fs, err
 	}
-	planned, err := turns(7, func(int) (sample, error) {
+	planned, err := turns(3, func(int) (sample, error) {
 		s, _, err := run(ctx, nil, y.agent, "plan", "--config", y.path("many.hcl"))
 		return s, err
 	})

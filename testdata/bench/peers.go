@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -22,7 +23,7 @@ type peer struct {
 func (y *yard) all() []peer {
 	return []peer{
 		{name: "shell", needs: "sh", script: `git -C "$REPO" pull -q && exec sh "$REPO/shell.sh"`},
-		{name: "cfengine", needs: "cf-agent", install: "cfengine3", script: `git -C "$REPO" pull -q && exec cf-agent -KI -f "$REPO/promises.cf"`,
+		{name: "cfengine", needs: "cf-agent", install: "cfengine3", script: `git -C "$REPO" pull -q && exec cf-agent -KI ${ASKED:+-Dasked} -f "$REPO/promises.cf"`,
 			env: []string{"CFENGINE_TEST_OVERRIDE_WORKDIR=" + y.path("cfengine")}},
 		{name: "puppet", needs: "puppet", install: "puppet-agent", script: `git -C "$REPO" pull -q && exec puppet apply "$REPO/site.pp"`},
 		{name: "ansible", needs: "ansible-pull", install: "ansible-core", script: `exec ansible-pull -U "$URL" -C main -d "$REPO" -i localhost, local.yml`},
@@ -81,9 +82,12 @@ func (y *yard) peers(ctx context.Context) error {
 	return nil
 }
 
+// asked makes a peer run a command for each service, as `running` does.
+const asked = "ASKED=1"
+
 // pass is one whole pass of a peer.
-func (y *yard) pass(ctx context.Context, p peer) (sample, error) {
-	env := append([]string{"ROOT=" + y.dir, "REPO=" + y.path("repo-"+p.name), "URL=" + y.url("repo.git")}, p.env...)
+func (y *yard) pass(ctx context.Context, p peer, more ...string) (sample, error) {
+	env := slices.Concat([]string{"ROOT=" + y.dir, "REPO=" + y.path("repo-"+p.name), "URL=" + y.url("repo.git")}, p.env, more)
 	s, _, err := run(ctx, env, "sh", "-c", p.script)
 	return s, err
 }
@@ -113,6 +117,7 @@ const shellLoop = `for file in "$REPO"/vars/*; do
     ln -sfn "$release" "$home/current"
     touch "$home/restarted"
   fi
+  [ -z "$ASKED" ] || /bin/true || touch "$home/restarted"
 done
 `
 
@@ -133,6 +138,8 @@ commands:
   "/bin/tar xzf @ROOT@/artifacts/$(name)-$(version[$(name)]).tar.gz -C $(home)/$(name)/releases/$(version[$(name)])"
     if => not(fileexists("$(home)/$(name)/releases/$(version[$(name)])/VERSION"));
   "/usr/bin/touch $(home)/$(name)/restarted" if => classmatch("moved_$(name)");
+  asked::
+    "/bin/true" args => "$(name)", inform => "false";
 }
 body link_from to(target) { source => "$(target)"; link_type => "symlink"; }
 body classes changed(class) { promise_repaired => { "$(class)" }; }
