@@ -54,11 +54,24 @@ const (
 )
 
 var (
-	hostName        = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$`)
-	environmentName = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$`)
-	labelName       = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_./-]{0,127}$`)
-	branchName      = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_./-]{0,249}$`)
+	hostName        = word{regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`), 253}
+	environmentName = word{regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]*$`), 64}
+	labelName       = word{regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_./-]*$`), 128}
+	branchName      = word{regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_./-]*$`), 250}
 )
+
+// word is a pattern with a longest length beside it: {0,251} in the pattern
+// would be compiled into 251 copies, by every start of every command.
+type word struct {
+	pattern *regexp.Regexp
+	most    int // bytes
+}
+
+// MatchString reports whether s is such a word.
+func (w word) MatchString(s string) bool { return len(s) <= w.most && w.pattern.MatchString(s) }
+
+// String says both, for errors.
+func (w word) String() string { return fmt.Sprintf("%s, in at most %d letters", w.pattern, w.most) }
 
 // LoadConfig reads the host's own file. What this build does not carry out yet
 // (trust, coordinate "etcd") is an error, never ignored: it may be what makes

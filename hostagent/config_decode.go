@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
-	"regexp"
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
@@ -123,7 +122,7 @@ func (d *configDecoder) strings(a *hclsyntax.Attribute) (list []string, ok bool)
 	return list, true
 }
 
-func (d *configDecoder) matching(into *string, pattern *regexp.Regexp, what string) func(*hclsyntax.Attribute) {
+func (d *configDecoder) matching(into *string, pattern word, what string) func(*hclsyntax.Attribute) {
 	return func(a *hclsyntax.Attribute) {
 		s, ok := d.str(a)
 		if !ok {

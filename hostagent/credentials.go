@@ -15,7 +15,7 @@ import (
 
 const maxCredential = 64 << 10
 
-var credentialName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
+var credentialName = word{regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`), 128}
 
 // ReadCredential returns a function that reads a named credential from dir,
 // for reconcile.Env. It is a regular file of at most 64 KiB that only root or

@@ -11,13 +11,23 @@ import (
 
 // Patterns of what people write.
 var (
-	versionPattern    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+~_-]{0,127}$`)
+	versionPattern    = word{regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+~_-]*$`), 128}
 	digestPattern     = regexp.MustCompile(`^(sha256:[0-9a-f]{64}|git:([0-9a-f]{40}|[0-9a-f]{64}))$`)
 	platformPattern   = regexp.MustCompile(`^[a-z0-9]+/[a-z0-9]+$`)
-	namePattern       = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
-	credentialPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+	namePattern       = word{regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`), 64}
+	credentialPattern = word{regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`), 128}
 	clockPattern      = regexp.MustCompile(`^([01][0-9]|2[0-3]):[0-5][0-9]$`)
 )
+
+// word is a pattern with a longest length beside it: {0,127} in the pattern
+// would be compiled into 127 copies, by every start of every command.
+type word struct {
+	pattern *regexp.Regexp
+	most    int // bytes
+}
+
+// MatchString reports whether s is such a word.
+func (w word) MatchString(s string) bool { return len(s) <= w.most && w.pattern.MatchString(s) }
 
 func checkVersion(v string) string {
 	if !versionPattern.MatchString(v) {
@@ -111,7 +121,7 @@ func notEmpty() *form {
 	}}
 }
 
-func pattern(says string, re *regexp.Regexp) *form {
+func pattern(says string, re word) *form {
 	return &form{says, func(s string) string {
 		if !re.MatchString(s) {
 			return fmt.Sprintf("%q is not %s", s, says)
