@@ -39,6 +39,7 @@ type host struct {
 	records  []reconcile.Record
 	reads    int // of the memory
 	onDo     map[string]func(context.Context) error
+	wakes    chan struct{} // of the agent that runs
 	onWatch  func(reconcile.Progressed)
 	did      []string          // steps, in order
 	place    map[string]string // service -> the release in place
@@ -50,7 +51,7 @@ type host struct {
 
 func newHost(t testing.TB) *host {
 	return &host{
-		t: t, commits: map[string]fstest.MapFS{}, memory: reconcile.NewMemory(), onDo: map[string]func(context.Context) error{},
+		t: t, wakes: make(chan struct{}), commits: map[string]fstest.MapFS{}, memory: reconcile.NewMemory(), onDo: map[string]func(context.Context) error{},
 		place: map[string]string{}, process: map[string]string{}, in: map[string]bool{}, stubborn: map[string]bool{}, failing: map[string]bool{},
 	}
 }
@@ -79,7 +80,7 @@ func (h *host) run(o Options) *Agent {
 	a := New(o)
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- a.Run(ctx, nil) }()
+	go func() { ended <- a.Run(ctx, h.wakes) }()
 	h.t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
@@ -299,6 +300,12 @@ func is(t testing.TB, a *Agent, name string, state reconcile.State, version stri
 	if s.State != state || running != version {
 		t.Fatalf("%s is %v at %q (%s, gate %q), want %v at %q", name, s.State, running, s.Reason, s.Gate, state, version)
 	}
+}
+
+// wake tells the running agent to look again, as a poll or a file does.
+func (h *host) wake() {
+	h.wakes <- struct{}{}
+	synctest.Wait()
 }
 
 // pass makes a whole pass of a running agent.

@@ -118,7 +118,7 @@ func TestNewCommitOpensAGate(t *testing.T) {
 		pass(t, a)
 		is(t, a, "web", reconcile.Waiting, "1")
 		h.services([2]string{"web", "2"})
-		a.Nudge()
+		h.wake()
 		elapse(time.Minute)
 		is(t, a, "web", reconcile.Converged, "2")
 	})
@@ -133,24 +133,14 @@ func TestBackOff(t *testing.T) {
 			tries++
 			return reconcile.HostFault(errors.New("no route"), "")
 		}
-		o := h.options()
-		wakes := make(chan struct{})
-		a := New(o)
-		ctx, stop := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() { ended <- a.Run(ctx, wakes) }()
-		defer func() {
-			stop()
-			<-ended
-		}()
+		a := h.run(h.options())
 		elapse(16 * time.Second) // three tries: at 0, 5 and 15 s
 		if tries != 3 {
 			t.Fatalf("%d tries, want 3", tries)
 		}
 		is(t, a, "web", reconcile.Waiting, "")
 		for range 5 {
-			wakes <- struct{}{}
-			synctest.Wait()
+			h.wake()
 		}
 		if tries != 3 {
 			t.Fatalf("%d tries: a wake does not mend a network", tries)
@@ -180,7 +170,7 @@ func TestGoneServiceDoesNotSpin(t *testing.T) {
 			"prod/web.hcl": declared("web", "1", ""), "prod/new.hcl": strings.ReplaceAll(declared("old", "1", ""), `service "old"`, `service "new"`),
 			"prod/moved.hcl": "moved {\n from = \"old\"\n to = \"new\"\n}",
 		})
-		pass(t, a)
+		h.wake()
 		elapse(24 * time.Hour)
 		is(t, a, "web", reconcile.Converged, "1")
 	})
