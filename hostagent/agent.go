@@ -349,6 +349,9 @@ func (a *Agent) person(ctx context.Context, service string, k reconcile.Kind) er
 	if r == nil || r.Running == nil {
 		return &UnknownService{service, running(m)}
 	}
+	if k == reconcile.Held && len(r.Running.Service.Drains) == 0 {
+		return &NoDrain{service}
+	}
 	if err := a.tell(ctx, reconcile.Record{Kind: k, Service: service}); err != nil {
 		return err
 	}
@@ -363,6 +366,14 @@ func running(m reconcile.Memory) (names []string) {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// NoDrain says that nothing is declared which takes a service out of rotation.
+type NoDrain struct{ Name string }
+
+// Error says what to declare.
+func (e *NoDrain) Error() string {
+	return fmt.Sprintf("%s runs here without a drain block, so nothing takes it out of rotation; declare one", e.Name)
 }
 
 // UnknownService says that no such service runs on this host.

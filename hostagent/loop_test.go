@@ -406,10 +406,10 @@ func TestPersonsWords(t *testing.T) {
 		if err := a.Drain(t.Context(), "wbe"); !errors.As(err, &unknown) || !strings.Contains(err.Error(), "there are: web") {
 			t.Fatal(err)
 		}
-		if err := errors.Join(a.Drain(t.Context(), "web")); err != nil || h.in["web"] {
+		if err := a.Drain(t.Context(), "web"); err != nil || h.in["web"] {
 			t.Fatal(err, h.in)
 		}
-		if err := errors.Join(a.Undrain(t.Context(), "web")); err != nil || !h.in["web"] {
+		if err := a.Undrain(t.Context(), "web"); err != nil || !h.in["web"] {
 			t.Fatal(err, h.in)
 		}
 		if err := a.Pause(t.Context()); err != nil {
@@ -423,5 +423,19 @@ func TestPersonsWords(t *testing.T) {
 		}
 		pass(t, a)
 		is(t, a, "web", reconcile.Converged, "2")
+	})
+}
+
+// A word that nothing could follow is refused, not kept.
+func TestDrainOfWhatHasNone(t *testing.T) {
+	virtual(t, func(t *testing.T, h *host) {
+		text := strings.Replace(declared("web", "1", ""), "drain \"file\" {\n    path = \"/rotation/web\"\n  }", "", 1)
+		h.commit(map[string]string{"prod/web.hcl": text})
+		a := h.run(h.options())
+		pass(t, a)
+		var none *NoDrain
+		if err := a.Drain(t.Context(), "web"); !errors.As(err, &none) || h.memory.Service("web").Held != nil {
+			t.Fatal(err)
+		}
 	})
 }
