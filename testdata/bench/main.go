@@ -95,5 +95,6 @@ func measure(ctx context.Context, o options) (r report, err error) {
 			return r, fmt.Errorf("figure %s: %w", f.name, err)
 		}
 	}
+	r.Notes = append(r.Notes, fmt.Sprintf("No process shows less memory than this bench's own %.0f MiB, out of which Linux makes it.", memory(spent())))
 	return r, nil
 }

@@ -242,6 +242,9 @@ func (y *yard) many(ctx context.Context) ([]figure, error) {
 	fs := compared(name, "hclsyntax", all[0], all[1], 0, 3)[1:]
 	fs[1] = alone(name, "memory", "MiB", over(all[0], memory), 512)
 	fs = append(fs, alone("4 one file of them changed", "cpu", "ms", over(all[2], cpu), 20))
+	// The target is in milliseconds; this says what it comes to on a machine
+	// that is busy, or of another speed.
+	fs = append(fs, compared("4 one file of them changed", "hclsyntax", all[2], all[1], 0, 0)[1])
 	if err := y.plant(ctx); err != nil {
 		return fs, err
 	}

@@ -89,6 +89,9 @@ func (r report) print(out io.Writer) {
 		if f.Peer != "" {
 			theirs = number(f.Theirs.Median) + " " + f.Unit
 			ratio = fmt.Sprintf("%.2f (%.2f-%.2f)", f.Ratio.Median, f.Ratio.Low, f.Ratio.High)
+			if f.Ratio.Median < 0.05 {
+				ratio = fmt.Sprintf("%.4f (%.4f-%.4f)", f.Ratio.Median, f.Ratio.Low, f.Ratio.High)
+			}
 		} else if f.Ours.Low != f.Ours.High {
 			ours += fmt.Sprintf(" (%s-%s)", number(f.Ours.Low), number(f.Ours.High))
 		}
