@@ -82,6 +82,7 @@ func measure(ctx context.Context, o options) (r report, err error) {
 		return r, err
 	}
 	r.Machine, r.Notes = machine(), y.notes
+	r.Notes = append(r.Notes, fmt.Sprintf("No process shows less memory than this bench's own %.0f MiB, out of which Linux makes it.", memory(spent())))
 	for _, f := range []struct {
 		name string
 		take func(context.Context) ([]figure, error)
@@ -95,6 +96,5 @@ func measure(ctx context.Context, o options) (r report, err error) {
 			return r, fmt.Errorf("figure %s: %w", f.name, err)
 		}
 	}
-	r.Notes = append(r.Notes, fmt.Sprintf("No process shows less memory than this bench's own %.0f MiB, out of which Linux makes it.", memory(spent())))
 	return r, nil
 }
