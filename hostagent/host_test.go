@@ -41,18 +41,20 @@ type host struct {
 	onDo     map[string]func(context.Context) error
 	wakes    chan struct{} // of the agent that runs
 	onWatch  func(reconcile.Progressed)
-	did      []string          // steps, in order
-	place    map[string]string // service -> the release in place
-	process  map[string]string // service -> the release that runs
-	in       map[string]bool   // service -> in rotation
-	stubborn map[string]bool   // service -> its place always says it is in
-	failing  map[string]bool   // check -> fails
+	did      []string                 // steps, in order
+	place    map[string]string        // service -> the release in place
+	process  map[string]string        // service -> the release that runs
+	in       map[string]bool          // service -> in rotation
+	stubborn map[string]bool          // service -> its place always says it is in
+	failing  map[string]bool          // check -> fails
+	kept     map[string]func() string // service -> the release that is kept running, or ""
 }
 
 func newHost(t testing.TB) *host {
 	return &host{
 		t: t, wakes: make(chan struct{}), commits: map[string]fstest.MapFS{}, memory: reconcile.NewMemory(), onDo: map[string]func(context.Context) error{},
 		place: map[string]string{}, process: map[string]string{}, in: map[string]bool{}, stubborn: map[string]bool{}, failing: map[string]bool{},
+		kept: map[string]func() string{},
 	}
 }
 
@@ -261,6 +263,29 @@ func (h *host) Probe(_ context.Context, s reconcile.Step) error {
 		return errors.New("refused")
 	}
 	return nil
+}
+
+// Keep notes which release is kept running.
+func (h *host) Keep(ctx context.Context, s reconcile.Step) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.kept[s.Service] = func() string {
+		if ctx.Err() != nil {
+			return ""
+		}
+		return s.Target.Release.Version
+	}
+	return nil
+}
+
+// keeps is the release of a service that is kept running now, or "".
+func (h *host) keeps(service string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if f := h.kept[service]; f != nil {
+		return f()
+	}
+	return ""
 }
 
 // set changes facts.

@@ -439,3 +439,35 @@ func TestDrainOfWhatHasNone(t *testing.T) {
 		}
 	})
 }
+
+// What no other supervisor keeps running is kept while it rests and while it
+// waits, also after a restart, and let go of before a plan touches it.
+func TestKept(t *testing.T) {
+	virtual(t, func(t *testing.T, h *host) {
+		h.services([2]string{"web", "1"})
+		pass(t, New(h.options()))
+		h.commit(map[string]string{"prod/web.hcl": declared("web", "2", ""), "freeze.hcl": `freeze "x" {}`})
+		a := h.run(h.options())
+		pass(t, a)
+		is(t, a, "web", reconcile.Waiting, "1")
+		if got := h.keeps("web"); got != "1" {
+			t.Fatalf("kept while it waits: %q", got)
+		}
+		touched := "not touched"
+		h.set(func() {
+			h.onDo["web/drain/file"] = func(context.Context) error {
+				touched = h.keeps("web")
+				return nil
+			}
+		})
+		h.services([2]string{"web", "2"})
+		pass(t, a)
+		is(t, a, "web", reconcile.Converged, "2")
+		if touched != "" {
+			t.Fatalf("kept while a plan touches it: %q", touched)
+		}
+		if got := h.keeps("web"); got != "2" {
+			t.Fatalf("kept at rest: %q", got)
+		}
+	})
+}
