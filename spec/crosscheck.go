@@ -11,7 +11,7 @@ func (sc *scope) crossCheck() {
 				if sc.env.name != topFolder(o.Range.Filename) && sc.fleet.declares(n) {
 					continue
 				}
-				sc.warnings = append(sc.warnings, warning(o.Range, "No such service", "This %s names %q, which is no service here.%s", what, n, didYouMean(n, sc.names)))
+				sc.warnings = append(sc.warnings, warning(o.Range, "No such service", "This %s names %q, which is no service here.%s", what, n, sc.hint(n, sc.serviceNames)))
 			}
 		}
 	}
@@ -24,7 +24,14 @@ func (sc *scope) crossCheck() {
 	for _, r := range sc.resolved {
 		mention([]string{r.Service}, r.Origin, "block")
 	}
-	to := map[string]string{}
+	to, memo := map[string]string{}, map[string]bool{}
+	further := map[string]bool{} // moved on from, or removed
+	for _, m := range sc.moved {
+		further[m.From] = true
+	}
+	for _, r := range sc.removed {
+		further[r.name] = true
+	}
 	for _, m := range sc.moved {
 		at := m.Origin.Range
 		atRoot := topFolder(at.Filename) != sc.env.name
@@ -38,51 +45,52 @@ func (sc *scope) crossCheck() {
 				m.From, sc.named(m.From)[0].at.Filename, sc.named(m.From)[0].at.Start.Line))
 		}
 		to[m.From] = m.To
-		if !known(m.To) && !atRoot && !sc.isMovedFrom(m.To) && !sc.isRemoved(m.To) {
-			sc.faults = append(sc.faults, problem(at, "Moved to nothing", "There is no service %q.%s", m.To, didYouMean(m.To, sc.names)))
+		if !known(m.To) && !atRoot && !further[m.To] {
+			sc.faults = append(sc.faults, problem(at, "Moved to nothing", "There is no service %q.%s", m.To, sc.hint(m.To, sc.serviceNames)))
 		}
 	}
 	for _, m := range sc.moved {
-		seen := map[string]bool{}
-		for n := m.From; to[n] != "" && to[n] != n; n = to[n] {
-			if seen[n] {
-				sc.faults = append(sc.faults, problem(m.Origin.Range, "Moved in a circle", "%q comes back to itself. Break the circle.", m.From))
-				break
-			}
-			seen[n] = true
+		if circular(m.From, to, memo) {
+			sc.faults = append(sc.faults, problem(m.Origin.Range, "Moved in a circle", "%q comes back to itself. Break the circle.", m.From))
 		}
 	}
 }
 
-func (sc *scope) isMovedFrom(name string) bool {
-	for _, m := range sc.moved {
-		if m.From == name {
-			return true
+// circular reports whether the moves from a name come to no end. Each name is
+// followed once, however many lead to it.
+func circular(from string, to map[string]string, memo map[string]bool) bool {
+	var way []string
+	met := map[string]bool{}
+	n, found := from, false
+	for ; to[n] != "" && to[n] != n; n = to[n] {
+		known, ok := memo[n]
+		if found = known || met[n]; ok || found {
+			break
 		}
+		met[n] = true
+		way = append(way, n)
 	}
-	return false
+	for _, w := range way {
+		memo[w] = found
+	}
+	return found
 }
 
-func (sc *scope) isRemoved(name string) bool {
-	for _, r := range sc.removed {
-		if r.name == name {
-			return true
-		}
-	}
-	return false
-}
-
+// declares reports whether any environment has a service of this name.
 func (f *Fleet) declares(service string) bool {
-	for _, e := range f.envs {
-		for _, file := range e.files {
-			for _, it := range file.items {
-				if it.head != nil && it.label == service {
-					return true
+	if f.declared == nil {
+		f.declared = map[string]bool{}
+		for _, e := range f.envs {
+			for _, file := range e.files {
+				for _, it := range file.items {
+					if it.head != nil {
+						f.declared[it.label] = true
+					}
 				}
 			}
 		}
 	}
-	return false
+	return f.declared[service]
 }
 
 func topFolder(name string) string {

@@ -17,7 +17,7 @@ const (
 	maxValue        = 1 << 20  // a service's values together, or one local
 	maxHost         = 64 << 20 // the values of all services that are looked at together
 	maxValueDepth   = 64
-	maxWork         = 64 << 20 // bytes looked at or made while one service, or the locals, are evaluated
+	maxWork         = 32 << 20 // bytes looked at or made while the services of one file, or the locals, are evaluated
 	elementOverhead = 32
 )
 
@@ -28,18 +28,21 @@ const (
 // are stopped at the one that grows too large.
 type evaluator struct {
 	ctx  *hcl.EvalContext
-	work int // spent so far
+	work *int // spent so far; shared by all that one file costs
 
 	// refused says, for a root name that exists elsewhere, why not here.
 	refused map[string]string
 }
 
-func newEvaluator(vars map[string]cty.Value) *evaluator {
-	return &evaluator{ctx: &hcl.EvalContext{Variables: vars, Functions: functions()}}
+func newEvaluator(vars map[string]cty.Value, work *int) *evaluator {
+	return &evaluator{ctx: &hcl.EvalContext{Variables: vars, Functions: functions()}, work: work}
 }
 
 // eval evaluates one expression, and accounts for the result.
 func (e *evaluator) eval(x hcl.Expression) (cty.Value, hcl.Diagnostics) {
+	if *e.work > maxWork {
+		return cty.DynamicVal, hcl.Diagnostics{tooMuchWork(x.Range())}
+	}
 	v, diags := e.node(x)
 	if diags.HasErrors() {
 		return cty.DynamicVal, diags
@@ -53,14 +56,18 @@ func (e *evaluator) eval(x hcl.Expression) (cty.Value, hcl.Diagnostics) {
 // charge accounts for a value that was just made.
 func (e *evaluator) charge(v cty.Value, at hcl.Range) *hcl.Diagnostic {
 	size, why := sizeOf(v, maxValue, maxValueDepth)
-	e.work += size + elementOverhead
-	if why == "" && e.work > maxWork {
-		why = "evaluating it takes too much work. Use fewer and smaller values"
+	*e.work += size + elementOverhead
+	switch {
+	case why != "":
+		return problem(at, "Value too large", "This value cannot be used: %s.", why)
+	case *e.work > maxWork:
+		return tooMuchWork(at)
 	}
-	if why == "" {
-		return nil
-	}
-	return problem(at, "Value too large", "This value cannot be used: %s.", why)
+	return nil
+}
+
+func tooMuchWork(at hcl.Range) *hcl.Diagnostic {
+	return problem(at, "Too much work", "To evaluate what stands in this file takes too much work. Use fewer and smaller values, or several files.")
 }
 
 // sizeOf walks a value up to a limit, and says what breaks a rule, or "".
@@ -388,6 +395,7 @@ func (e *evaluator) traversal(x *hclsyntax.ScopeTraversalExpr) (cty.Value, hcl.D
 	}
 	if len(x.Traversal) > 1 && v.Type().IsObjectType() {
 		if at, ok := x.Traversal[1].(hcl.TraverseAttr); ok && !v.Type().HasAttribute(at.Name) {
+			*e.work += len(v.Type().AttributeTypes()) * elementOverhead // to sort, and to look for the nearest
 			names := sortedKeys(v.Type().AttributeTypes())
 			return cty.DynamicVal, hcl.Diagnostics{problem(at.SrcRange, "Unknown name",
 				"There is no %s.%s.%s%s", root, at.Name, didYouMean(at.Name, names), listed(root, names))}

@@ -26,13 +26,14 @@ type evaluation struct {
 func (sc *scope) evaluation(h *header, host *Host) *evaluation {
 	vars := sc.shared()
 	vars["service"] = cty.ObjectVal(map[string]cty.Value{"name": cty.StringVal(h.name)})
-	alike := newEvaluator(copied(vars))
+	work := sc.work(h.file)
+	alike := newEvaluator(copied(vars), work)
 	alike.refused = refusedNames("this attribute")
 	vars["host"] = hostValue(host)
 	vars["release"] = cty.ObjectVal(map[string]cty.Value{
 		"version": cty.UnknownVal(cty.String), "digest": cty.UnknownVal(cty.String)})
 	return &evaluation{sc: sc, h: h, host: host, vars: vars, hashed: map[string]any{},
-		d: &decoder{full: newEvaluator(vars), alike: alike, src: sc.src, known: host != nil}}
+		d: &decoder{full: newEvaluator(vars, work), alike: alike, src: sc.src, known: host != nil}}
 }
 
 func copied(m map[string]cty.Value) map[string]cty.Value {
@@ -162,7 +163,7 @@ func sameLabels(a, b []labelNode) bool {
 func (se *evaluation) profile(name string, attrs decoded, groups map[string][]*blockNode, at *attrNode) {
 	found := se.sc.profiles[name]
 	if len(found) == 0 {
-		se.d.fail(at.expr.Range(), "Unknown profile", "There is no profile %q.%s", name, didYouMean(name, sortedKeys(se.sc.profiles)))
+		se.d.fail(at.expr.Range(), "Unknown profile", "There is no profile %q.%s", name, se.sc.hint(name, func() []string { return sortedKeys(se.sc.profiles) }))
 		return
 	}
 	n := &se.sc.tree(found[0].file).blocks[found[0].item]

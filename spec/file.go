@@ -58,7 +58,8 @@ func readFile(name, env, hash string, src []byte) *file {
 	if f.diags.HasErrors() {
 		return f
 	}
-	d := &decoder{full: newEvaluator(nil), alike: newEvaluator(nil), src: func(string) []byte { return src }}
+	ev := newEvaluator(nil, new(int))
+	d := &decoder{full: ev, alike: ev, src: func(string) []byte { return src }}
 	f.topAttributes(d, b)
 	for i := range b.blocks {
 		f.topBlock(d, i, &b.blocks[i])
@@ -142,7 +143,8 @@ func (d *decoder) checkLabels(s *schema, n *blockNode) bool {
 
 func newHeader(f *file, i int, n *blockNode) *header {
 	h := &header{name: n.labels[0].name, file: f, at: n.def, item: i}
-	d := &decoder{full: newEvaluator(nil), alike: newEvaluator(nil)}
+	ev := newEvaluator(nil, new(int))
+	d := &decoder{full: ev, alike: ev}
 	literal := func(name string) (any, *attrNode) {
 		a := n.body.attr(name)
 		if a == nil {

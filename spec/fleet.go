@@ -14,6 +14,8 @@ type Fleet struct {
 	envs   map[string]*environment
 	byName map[string]*file // made when first asked for
 	broken hcl.Diagnostics  // hold every environment
+
+	declared map[string]bool // services of any environment; made when first asked for
 }
 
 // environment is one top-level folder.

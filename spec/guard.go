@@ -114,8 +114,9 @@ func (s *scan) run(tokens hclsyntax.Tokens) *hcl.Diagnostic {
 			s.endExpression()
 		case hclsyntax.TokenNewline, hclsyntax.TokenComment:
 			// Within round and square brackets a newline ends nothing. A
-			// comment up to the end of its line holds the newline.
-			if top.open == 0 || top.open == hclsyntax.TokenOBrace {
+			// comment up to the end of its line holds the newline; one within
+			// a line ends nothing either.
+			if (top.open == 0 || top.open == hclsyntax.TokenOBrace) && bytes.HasSuffix(t.Bytes, []byte("\n")) {
 				s.endExpression()
 			}
 			continue

@@ -114,7 +114,7 @@ func (sc *scope) selector(h *header) (Selector, bool) {
 // decide evaluates one attribute that selects a service: its own, or else its
 // profile's; nil if neither has it, or it has an error.
 func (sc *scope) decide(h *header, name string, own *attrNode) any {
-	d := sc.serviceDecoder(h.name)
+	d := sc.serviceDecoder(h)
 	if own != nil {
 		if v := decideOne(d, name, own); v != nil || d.diags.HasErrors() {
 			return v
@@ -134,7 +134,7 @@ func (sc *scope) decide(h *header, name string, own *attrNode) any {
 func (sc *scope) profileOf(h *header) *profileRef {
 	name := h.profileName
 	if h.profile != nil {
-		name, _ = decideOne(sc.serviceDecoder(h.name), "profile", h.profile).(string)
+		name, _ = decideOne(sc.serviceDecoder(h), "profile", h.profile).(string)
 	}
 	if refs := sc.profiles[name]; len(refs) > 0 {
 		return &refs[0]
@@ -165,7 +165,7 @@ func (v *hostView) follow(name string, here bool) *verdict {
 	for _, dep := range d.DependsOn {
 		if len(v.sc.named(dep)) == 0 {
 			r.held = append(r.held, problem(h.at, "Unknown service", "service %q depends on %q, which is no service of %s.%s",
-				name, dep, v.sc.env.name, didYouMean(dep, v.sc.names)))
+				name, dep, v.sc.env.name, v.sc.hint(dep, v.sc.serviceNames)))
 			continue
 		}
 		if v.memo[dep] == nil {
@@ -190,7 +190,7 @@ func (v *hostView) spread(name string, above map[string]bool) {
 		if d == nil {
 			continue
 		}
-		if v.sc.reaches(dep, name) {
+		if v.sc.inOneRing(name, dep) {
 			r.held = append(r.held, problem(r.declared.Origin.Range, "Dependencies in a circle",
 				"service %q depends on %q, which depends on %q again. Break the circle.", name, dep, name))
 			continue
@@ -204,26 +204,49 @@ func (v *hostView) spread(name string, above map[string]bool) {
 	r.done = true
 }
 
-// reaches reports whether from depends on to, however far.
-func (sc *scope) reaches(from, to string) bool {
-	seen := map[string]bool{}
-	var walk func(string) bool
-	walk = func(n string) bool {
-		if n == to {
-			return true
-		}
-		if seen[n] {
-			return false
-		}
-		seen[n] = true
-		for _, dep := range sc.dependsOn(n) {
-			if walk(dep) {
-				return true
-			}
-		}
-		return false
+// rings are the circles of depends_on: services of one ring reach each other.
+// It is Tarjan's walk, which takes each service and each arrow once.
+type rings struct {
+	order, low map[string]int
+	stack      []string
+	of         map[string]int // ring of a service that was walked
+	n          int
+}
+
+// inOneRing reports whether a service that depends on dep, directly, is reached
+// again from it.
+func (sc *scope) inOneRing(name, dep string) bool {
+	if sc.rings == nil {
+		sc.rings = &rings{order: map[string]int{}, low: map[string]int{}, of: map[string]int{}}
 	}
-	return walk(from)
+	r := sc.rings
+	if r.order[name] == 0 {
+		r.walk(sc, name)
+	}
+	return r.of[name] == r.of[dep]
+}
+
+func (r *rings) walk(sc *scope, name string) {
+	r.order[name] = len(r.order) + 1
+	r.low[name] = r.order[name]
+	r.stack = append(r.stack, name)
+	for _, dep := range sc.dependsOn(name) {
+		if r.order[dep] == 0 {
+			r.walk(sc, dep)
+			r.low[name] = min(r.low[name], r.low[dep])
+		} else if r.of[dep] == 0 { // still in hand
+			r.low[name] = min(r.low[name], r.order[dep])
+		}
+	}
+	if r.low[name] != r.order[name] {
+		return
+	}
+	r.n++
+	for last := ""; last != name; {
+		last = r.stack[len(r.stack)-1]
+		r.stack = r.stack[:len(r.stack)-1]
+		r.of[last] = r.n
+	}
 }
 
 // dependsOn is what a service depends on, its profile's depends_on included.

@@ -9,6 +9,7 @@ import (
 func (sc *scope) evalLocals(files []*file) {
 	all := map[string]*attrNode{}
 	var order []string
+	written := 0
 	for _, f := range files {
 		for _, it := range f.items {
 			if it.typ != "locals" {
@@ -25,6 +26,13 @@ func (sc *scope) evalLocals(files []*file) {
 					sc.faults = append(sc.faults, twice("local", a.name, a.nameRng, first.nameRng))
 					continue
 				}
+				// One needs the next, so as many as there are may be in hand at
+				// once, each some frames of the stack.
+				if written += a.rng.End.Byte - a.rng.Start.Byte; len(order) == maxCollection || written > 4*maxValue {
+					sc.faults = append(sc.faults, problem(a.nameRng, "Too many locals",
+						"An environment and the root together may have %d locals of %d bytes in all. Move what one service needs into that service.", maxCollection, 4*maxValue))
+					return
+				}
 				all[a.name] = a
 				order = append(order, a.name)
 			}
@@ -34,7 +42,7 @@ func (sc *scope) evalLocals(files []*file) {
 		return
 	}
 	le := &localEval{all: all, done: map[string]cty.Value{}, state: map[string]int{}, names: sortedKeys(all),
-		ev: newEvaluator(map[string]cty.Value{"environment": cty.StringVal(sc.env.name)})}
+		ev: newEvaluator(map[string]cty.Value{"environment": cty.StringVal(sc.env.name)}, new(int))}
 	le.ev.refused = refusedNames("a local")
 	for _, name := range order {
 		le.eval(name, hcl.Range{})
@@ -42,6 +50,10 @@ func (sc *scope) evalLocals(files []*file) {
 	sc.faults = append(sc.faults, le.diags...)
 	sc.locals = cty.ObjectVal(le.done)
 }
+
+// mostMistakes is how many unknown names are said: looking for the nearest word
+// costs, and nobody reads more.
+const mostMistakes = 50
 
 type localEval struct {
 	ev    *evaluator
@@ -92,7 +104,9 @@ func (le *localEval) eval(name string, from hcl.Range) {
 			mine[dep] = got
 		} else {
 			bad = true
-			le.diags = append(le.diags, problem(t.SourceRange(), "Unknown name", "There is no local.%s.%s", dep, didYouMean(dep, le.names)))
+			if len(le.diags) < mostMistakes {
+				le.diags = append(le.diags, problem(t.SourceRange(), "Unknown name", "There is no local.%s.%s", dep, didYouMean(dep, le.names)))
+			}
 		}
 	}
 	le.state[name] = 2
@@ -100,7 +114,7 @@ func (le *localEval) eval(name string, from hcl.Range) {
 	switch {
 	case whole:
 		le.diags = append(le.diags, problem(n.expr.Range(), "Locals in a circle", "A local cannot use local as a whole: it would hold itself. Name the one that is meant."))
-	case bad, le.total > 4*maxValue:
+	case bad, le.total > 4*maxValue, *le.ev.work > maxWork:
 		// said already
 	default:
 		before := len(le.diags)

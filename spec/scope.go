@@ -30,7 +30,10 @@ type scope struct {
 
 	trees     map[*file]*body // parsed again, up to a limit
 	treeBytes int
-	size      int // of the values of the services at hand
+	size      int            // of the values of the services at hand
+	spent     map[*file]*int // to evaluate what stands in a file
+	hints     int            // given so far
+	rings     *rings         // of depends_on, as far as looked at
 }
 
 type profileRef struct {
@@ -57,7 +60,7 @@ func (f *Fleet) scopeOf(e *environment) *scope {
 
 func newScope(f *Fleet, e *environment) *scope {
 	sc := &scope{fleet: f, env: e, profiles: map[string][]profileRef{},
-		trees: map[*file]*body{}, locals: cty.EmptyObjectVal}
+		trees: map[*file]*body{}, spent: map[*file]*int{}, locals: cty.EmptyObjectVal}
 	files := append(append([]*file(nil), f.root...), e.files...)
 	sc.evalLocals(files)
 	for _, file := range files {
@@ -129,10 +132,31 @@ func (sc *scope) tree(f *file) *body {
 	return b
 }
 
-// drop forgets all trees.
+// work is what was spent so far on evaluating what stands in a file. It is
+// counted by the file, not by the service: a file has a thousand services.
+func (sc *scope) work(f *file) *int {
+	if sc.spent[f] == nil {
+		sc.spent[f] = new(int)
+	}
+	return sc.spent[f]
+}
+
+// hint is didYouMean for the first mistakes: a file may hold thousands, and
+// each takes a look at thousands of words.
+func (sc *scope) hint(word string, words func() []string) string {
+	if sc.hints++; sc.hints > mostMistakes {
+		return ""
+	}
+	return didYouMean(word, words())
+}
+
+func (sc *scope) serviceNames() []string { return sc.names }
+
+// drop forgets all trees, and what they cost.
 func (sc *scope) drop() {
 	clear(sc.trees)
-	sc.treeBytes, sc.size = 0, 0
+	clear(sc.spent)
+	sc.treeBytes, sc.size, sc.hints = 0, 0, 0
 }
 
 // src finds a file's bytes among the trees at hand first: an index of all files
@@ -160,24 +184,24 @@ func refusedNames(what string) map[string]string {
 }
 
 // plainDecoder decodes what belongs to no service.
-func (sc *scope) plainDecoder() *decoder {
-	ev := newEvaluator(sc.shared())
+func (sc *scope) plainDecoder(f *file) *decoder {
+	ev := newEvaluator(sc.shared(), sc.work(f))
 	ev.refused = refusedNames("this block")
 	return &decoder{full: ev, alike: ev, src: sc.src}
 }
 
 // serviceDecoder decodes what selects a service: no host and no release.
-func (sc *scope) serviceDecoder(name string) *decoder {
+func (sc *scope) serviceDecoder(h *header) *decoder {
 	vars := sc.shared()
-	vars["service"] = cty.ObjectVal(map[string]cty.Value{"name": cty.StringVal(name)})
-	ev := newEvaluator(vars)
+	vars["service"] = cty.ObjectVal(map[string]cty.Value{"name": cty.StringVal(h.name)})
+	ev := newEvaluator(vars, sc.work(h.file))
 	ev.refused = refusedNames("this attribute")
 	return &decoder{full: ev, alike: ev, src: sc.src}
 }
 
 // other decodes a top-level block that is neither a service nor a profile.
 func (sc *scope) other(f *file, it *item) {
-	d := sc.plainDecoder()
+	d := sc.plainDecoder(f)
 	s := language().block(it.typ)
 	n := &sc.tree(f).blocks[it.index]
 	origin := Origin{sc.fleet.commit, it.at}

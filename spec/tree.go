@@ -267,7 +267,7 @@ func isLiteral(x hclsyntax.Expression) bool {
 // only likely ones are compared, and of those not all: a file may hold
 // thousands of mistakes.
 func didYouMean(word string, words []string) string {
-	const most, many = 1000, 300
+	const most, many = 50_000, 300 // letters against letters
 	best, dist := "", max(2, min(len(word), 60)/3)+1
 	if len(word) == 0 || len(word) > 200 {
 		return ""
@@ -283,7 +283,7 @@ func didYouMean(word string, words []string) string {
 		if len(w)-len(word) >= dist || len(word)-len(w) >= dist {
 			continue
 		}
-		if compared++; compared > most {
+		if compared += len(w) * len(word); compared > most {
 			break
 		}
 		if d := levenshtein.Distance(word, w, nil); d < dist {

@@ -63,7 +63,7 @@ func (sc *scope) validate() hcl.Diagnostics {
 			for _, dep := range d.DependsOn {
 				if len(sc.named(dep)) == 0 {
 					diags = append(diags, problem(h.at, "Unknown service", "service %q depends on %q, which is no service of %s.%s",
-						name, dep, sc.env.name, didYouMean(dep, sc.names)))
+						name, dep, sc.env.name, sc.hint(dep, sc.serviceNames)))
 				}
 			}
 			if p := d.InstallPath(); p != "" && p != KnownOnHost {
@@ -136,7 +136,7 @@ func (sc *scope) unusedProfiles() hcl.Diagnostics {
 		for _, h := range sc.named(name) {
 			used[h.profileName] = true
 			if h.profile != nil {
-				name, _ := decideOne(sc.serviceDecoder(h.name), "profile", h.profile).(string)
+				name, _ := decideOne(sc.serviceDecoder(h), "profile", h.profile).(string)
 				used[name] = true
 			}
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"sort"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -38,7 +39,17 @@ func report(s streams, err error) {
 	s.note("drydock: %s", strings.ReplaceAll(err.Error(), "\n", "\n  "))
 }
 
+// mostPrinted is how many diagnostics are written: to find its line, each reads
+// its file from the start, and nobody reads more. JSON has them all.
+const mostPrinted = 100
+
 func printDiagnostics(s streams, diags hcl.Diagnostics, files map[string]*hcl.File) {
+	if more := len(diags) - mostPrinted; more > 0 {
+		// What is wrong comes before what is only odd.
+		sort.SliceStable(diags, func(i, j int) bool { return diags[i].Severity < diags[j].Severity })
+		diags = diags[:mostPrinted]
+		defer s.note("%d more are not shown. --output json has them all, where a command has it.", more)
+	}
 	w := hcl.NewDiagnosticTextWriter(s.Err, files, 100, colour(s.Err))
 	if err := w.WriteDiagnostics(diags); err != nil {
 		fmt.Fprintln(s.Err, diags.Error())
