@@ -17,6 +17,7 @@ const (
 	maxServices  = 20_000
 	maxRepoBytes = 64 << 20 // all *.hcl files together
 	maxDepth     = 64       // of folders
+	maxEntries   = 250_000  // files and folders of any kind; one folder can stand in git under a million names
 )
 
 // Loader loads repositories one after another and remembers files by the hash
@@ -113,6 +114,7 @@ type walker struct {
 	met      []*file
 	next     int
 	count    int
+	entries  int
 	services int
 	bytes    int
 	full     bool // a limit was passed, and said
@@ -167,7 +169,13 @@ func (w *walker) dir(env *environment, dir string, depth int) {
 		env.broken = append(env.broken, problem(place0(dir), "Cannot read a folder", "%v.", err))
 		return
 	}
+	if w.entries += len(entries); w.entries > maxEntries && !w.full {
+		w.limit(dir, "Too many files", "The environments may have %d files and folders of any kind.", maxEntries)
+	}
 	for _, e := range entries {
+		if w.full {
+			return
+		}
 		name := path.Join(dir, e.Name())
 		switch {
 		case e.IsDir():
