@@ -301,10 +301,11 @@ type Batch struct {
 
 // Freeze stops new rollouts of some services (none named: all) for a time.
 type Freeze struct {
-	Reason      string    `json:"reason"`
-	Services    []string  `json:"services,omitempty"`
-	From, Until time.Time // zero: no bound on that side
-	Origin      Origin    `json:"origin"`
+	Reason   string    `json:"reason"`
+	Services []string  `json:"services,omitempty"`
+	From     time.Time `json:"from,omitzero"` // zero: no bound on that side
+	Until    time.Time `json:"until,omitzero"`
+	Origin   Origin    `json:"origin"`
 }
 
 // Override lets services pass gates for a time.
