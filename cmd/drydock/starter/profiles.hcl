@@ -16,8 +16,8 @@ profile "http" {
     path = "/srv/${service.name}"
   }
 
-  # Drydock starts and watches the process. Where hosts have systemd, this is
-  # start "systemd" { unit = "${service.name}.service" }
+  # Drydock starts and watches the process, and the next agent takes it up again.
+  # A service that something else looks after has start "command" instead.
   start "process" {
     command = ["bin/${service.name}"]
   }
