@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,6 +37,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"fleet":   cmdFleet,
 			"replace": cmdReplace,
+			"usage":   cmdUsage,
 		},
 	})
 }
@@ -75,4 +77,12 @@ func cmdReplace(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("%s does not hold %q", args[0], args[1])
 	}
 	ts.Check(os.WriteFile(name, []byte(strings.ReplaceAll(string(data), args[1], args[2])), 0o644))
+}
+
+// cmdUsage is `usage COMMAND…`: the command says that it was called wrongly.
+func cmdUsage(ts *testscript.TestScript, _ bool, args []string) {
+	var exit *exec.ExitError
+	if err := ts.Exec(args[0], args[1:]...); !errors.As(err, &exit) || exit.ExitCode() != 2 {
+		ts.Fatalf("%v: %v, and not exit code 2", args, err)
+	}
 }

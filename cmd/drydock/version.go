@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"runtime/debug"
 
+	"drydock/spec"
 	"github.com/spf13/cobra"
 )
 
@@ -40,6 +41,15 @@ func thisBuild() build {
 	return b
 }
 
+// String is "drydock 1.2.0 (4f2a91c, modified) go1.26.8 linux/amd64".
+func (b build) String() string {
+	from := ""
+	if b.Commit != "" {
+		from = fmt.Sprintf(" (%s%s)", spec.Short(b.Commit), map[bool]string{true: ", modified"}[b.Modified])
+	}
+	return fmt.Sprintf("drydock %s%s %s %s", b.Version, from, b.Go, b.Platform)
+}
+
 func newVersion(s streams) *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
@@ -47,20 +57,11 @@ func newVersion(s streams) *cobra.Command {
 		Short: "What this binary was made from",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			b := thisBuild()
 			if output == "json" {
-				return s.json(b)
+				return s.json(thisBuild())
 			}
-			fmt.Fprintf(s.Out, "drydock %s", b.Version)
-			if b.Commit != "" {
-				fmt.Fprintf(s.Out, " (%.7s", b.Commit)
-				if b.Modified {
-					fmt.Fprint(s.Out, ", modified")
-				}
-				fmt.Fprint(s.Out, ")")
-			}
-			fmt.Fprintf(s.Out, " %s %s\n", b.Go, b.Platform)
-			return nil
+			_, err := fmt.Fprintln(s.Out, thisBuild())
+			return err
 		},
 	}
 	outputFlag(cmd, &output, "text", "json")
