@@ -104,7 +104,7 @@ func matrix(t testing.TB, begin func(k int) (*rig, string), code int) {
 // TestKilledAtRandomMoments does the same wherever the kill happens to fall,
 // 300 times in all, one agent after another over the same state.
 func TestKilledAtRandomMoments(t *testing.T) {
-	const lanes, kills = 4, 75
+	const lanes, kills = 4, 75 // 300 in all
 	for lane := range lanes {
 		t.Run(fmt.Sprint(lane), func(t *testing.T) {
 			t.Parallel()

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 		os.Exit(code)
 	}
 	if os.Getenv(asAgent) == "" {
-		os.Exit(m.Run())
+		os.Exit(runTests(m))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -47,6 +47,19 @@ func TestMain(m *testing.M) {
 		s.Jitter = func(d time.Duration) time.Duration { return d / time.Duration(n) }
 	}
 	os.Exit(Main(ctx, os.Args[1:], s))
+}
+
+// builtIn names the directory for what tests build once.
+const builtIn = "DRYDOCK_TEST_BUILT"
+
+func runTests(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "drydock-test-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	_ = os.Setenv(builtIn, dir)
+	return m.Run()
 }
 
 func dieAfter(k int64) func(reconcile.Progressed) {

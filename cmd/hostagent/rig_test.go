@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -141,9 +142,7 @@ func (r *rig) declare(hcl string) {
 // agent prepares one hostagent command.
 func (r *rig) agent(args ...string) *exec.Cmd {
 	r.t.Helper()
-	self, err := os.Executable()
-	must(r.t, err)
-	cmd := exec.Command(self, append(args, "--config", r.path("host.hcl"))...)
+	cmd := exec.Command(agentBinary(r.t), append(args, "--config", r.path("host.hcl"))...)
 	cmd.Env = append(append(os.Environ(), asAgent+"=1"), r.env...)
 	return cmd
 }
@@ -217,3 +216,21 @@ func (r *rig) stopService() {
 		r.t.Errorf("removal: exit %d\n%s%s", code, out, errs)
 	}
 }
+
+// agentBinary is this test binary, built again without the race detector: the
+// crash matrix starts it a thousand times, and what it races with is a kill.
+// (The scripts run the one with the detector.)
+func agentBinary(t testing.TB) string {
+	t.Helper()
+	path, err := plainBinary()
+	must(t, err)
+	return path
+}
+
+var plainBinary = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(os.Getenv(builtIn), "hostagent.test")
+	if out, err := exec.Command("go", "test", "-c", "-o", path, ".").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building the agent: %w\n%s", err, out)
+	}
+	return path, nil
+})

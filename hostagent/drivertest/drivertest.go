@@ -140,7 +140,7 @@ func repeat(t *testing.T, c Case) {
 
 func back(t *testing.T, c Case) {
 	if c.Back == nil {
-		t.Skip("this driver has no way back")
+		return // a driver without a way back
 	}
 	d := c.New(c.Env)
 	for range 2 {
