@@ -137,14 +137,16 @@ func (f *Fleet) Faults(environment string) hcl.Diagnostics {
 	return errorsOf(out)
 }
 
+// noEnvironment has no subject: what is not there stands on no line.
 func (f *Fleet) noEnvironment(name string) *hcl.Diagnostic {
 	all := f.Environments()
-	if len(all) == 0 { // or only this one was looked for
-		return problem(place0(name), "Unknown environment", "There is no environment %q at %s: no top-level folder of that name holds *.hcl files. Make it, if only with an empty file, or correct the name.",
-			name, orThis(Short(f.commit)))
+	detail := ": no top-level folder of that name holds *.hcl files. Make it, if only with an empty file, or correct the name."
+	if len(all) > 0 { // none, or only this one was looked for
+		detail = "." + didYouMean(name, all) + " Environments are the top-level folders that hold *.hcl files: " + strings.Join(all, ", ") + "."
 	}
-	return problem(place0(name), "Unknown environment", "There is no environment %q at %s.%s Environments are the top-level folders that hold *.hcl files: %s.",
-		name, orThis(Short(f.commit)), didYouMean(name, all), strings.Join(all, ", "))
+	d := problem(hcl.Range{}, "Unknown environment", "There is no environment %q at %s%s", name, orThis(Short(f.commit)), detail)
+	d.Subject = nil
+	return d
 }
 
 func orThis(commit string) string {

@@ -30,7 +30,7 @@ const plainService = `service "web" {
 
 func has(diags hcl.Diagnostics, file, text string) bool {
 	for _, d := range diags {
-		if d.Severity == hcl.DiagError && d.Subject.Filename == file && strings.Contains(d.Summary+d.Detail, text) {
+		if d.Severity == hcl.DiagError && d.Subject != nil && d.Subject.Filename == file && strings.Contains(d.Summary+d.Detail, text) {
 			return true
 		}
 	}

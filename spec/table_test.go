@@ -140,7 +140,10 @@ func line(d *hcl.Diagnostic) string {
 	if d.Severity == hcl.DiagWarning {
 		sev = "warning"
 	}
-	return fmt.Sprintf("%s %s:%d: %s; %s", sev, d.Subject.Filename, d.Subject.Start.Line, d.Summary, d.Detail)
+	if d.Subject != nil {
+		sev += fmt.Sprintf(" %s:%d:", d.Subject.Filename, d.Subject.Start.Line)
+	}
+	return fmt.Sprintf("%s %s; %s", sev, d.Summary, d.Detail)
 }
 
 // shown is a service's blocks without origins, a line each.
