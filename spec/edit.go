@@ -86,18 +86,24 @@ func ServicesIn(src []byte, filename string) ([]string, error) {
 	if diags.HasErrors() {
 		return nil, diags
 	}
+	return servicesIn(f), nil
+}
+
+func servicesIn(f *hcl.File) []string {
 	var names []string
 	for _, b := range serviceBlocks(f) {
 		names = append(names, b.Labels[0])
 	}
-	return names, nil
+	return names
 }
 
 // Locate finds the file below an environment's directory that declares a
 // service. Files that do not parse are passed over: a fault in one service must
-// not keep another from being deployed. Without a match it returns "" and the
-// names that the environment does have.
+// not keep another from being deployed. Without a match it returns "", the names
+// that the environment does have and, as [hcl.Diagnostics], what is wrong with
+// the files that were passed over: one of them may have it.
 func Locate(fsys fs.FS, environment, service string) (file string, known []string, err error) {
+	var broken hcl.Diagnostics
 	err = fs.WalkDir(fsys, environment, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -115,10 +121,12 @@ func Locate(fsys fs.FS, environment, service string) (file string, known []strin
 		if err != nil {
 			return err
 		}
-		names, err := ServicesIn(src, p)
-		if err != nil {
+		f, diags := parseForEdit(src, p)
+		if diags.HasErrors() {
+			broken = append(broken, inside(capped(diags), p, src)...)
 			return nil
 		}
+		names := servicesIn(f)
 		known = append(known, names...)
 		if slices.Contains(names, service) {
 			if file != "" {
@@ -129,6 +137,9 @@ func Locate(fsys fs.FS, environment, service string) (file string, known []strin
 		return nil
 	})
 	sort.Strings(known)
+	if err == nil && file == "" && len(broken) > 0 {
+		err = broken
+	}
 	return file, known, err
 }
 

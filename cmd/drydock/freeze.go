@@ -107,8 +107,8 @@ func freeze(ctx context.Context, s streams, c *clone, environment, output string
 				return proposal{}, err
 			}
 			for _, service := range f.Services {
-				if path, known, err := spec.Locate(t.files(), environment, service); err != nil || path == "" {
-					return proposal{}, errors.Join(err, fmt.Errorf("%s has no service %q%s", environment, service, suggest(service, known, "its services are")))
+				if _, err := locate(t.files(), environment, service); err != nil {
+					return proposal{}, err
 				}
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"drydock/spec"
+	"github.com/hashicorp/hcl/v2"
 )
 
 // declared is a service's release block as one state of the repository has it.
@@ -26,12 +27,9 @@ func find(t tree, environment, service string) (declared, error) {
 	if err := checkEnvironment(fsys, environment); err != nil {
 		return declared{}, err
 	}
-	path, known, err := spec.Locate(fsys, environment, service)
+	path, err := locate(fsys, environment, service)
 	if err != nil {
 		return declared{}, err
-	}
-	if path == "" {
-		return declared{}, fmt.Errorf("%s has no service %q%s", environment, service, suggest(service, known, "its services are"))
 	}
 	content, err := fs.ReadFile(fsys, path)
 	if err != nil {
@@ -42,6 +40,29 @@ func find(t tree, environment, service string) (declared, error) {
 		return declared{}, inFile(err, path, content)
 	}
 	return declared{service, environment, path, content, release}, nil
+}
+
+// locate finds the file that declares a service. Where there is none, a file
+// that does not parse may be the one, so that is said first.
+func locate(fsys fs.FS, environment, service string) (string, error) {
+	path, known, err := spec.Locate(fsys, environment, service)
+	if path != "" {
+		return path, err
+	}
+	none := fmt.Sprintf("%s has no service %q%s", environment, service, suggest(service, known, "its services are"))
+	var broken hcl.Diagnostics
+	switch {
+	case err == nil:
+		return "", errors.New(none)
+	case !errors.As(err, &broken):
+		return "", err
+	}
+	files := map[string]*hcl.File{}
+	for _, d := range broken {
+		content, _ := fs.ReadFile(fsys, d.Subject.Filename)
+		files[d.Subject.Filename] = &hcl.File{Bytes: content}
+	}
+	return "", &fileError{append(broken, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: none, Detail: "What does not parse may declare it: mend that first."}), files}
 }
 
 // environments are the top-level folders that may hold services.
