@@ -473,3 +473,24 @@ func TestBadArchiveLeavesTheOldRelease(t *testing.T) {
 		t.Errorf("left: %v", names)
 	}
 }
+
+// What stands in the way of the switch is found before the drain, also where
+// nothing is left to download.
+func TestCurrentOfSomebodyElse(t *testing.T) {
+	r := newRig(t)
+	r.publish("1.0.0", web("1.0.0")...)
+	r.deploy("1.0.0", nil)
+	if err := os.Remove(filepath.Join(r.path, "current")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(r.path, "current"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := r.step(reconcile.Fetch, "1.0.0", nil)
+	if done, err := r.driver.Done(t.Context(), s); done || err == nil {
+		t.Errorf("done is %v, %v", done, err)
+	}
+	if err := r.driver.Do(t.Context(), s); err == nil || !strings.Contains(err.Error(), "current is not a link") {
+		t.Errorf("got %v", err)
+	}
+}

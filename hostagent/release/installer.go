@@ -83,6 +83,11 @@ func (i *Installer) Done(ctx context.Context, s reconcile.Step) (bool, error) {
 	case s.Phase == reconcile.Fetch && s.Adopt != "":
 		return true, nil // what others made needs no fetching
 	case s.Phase == reconcile.Fetch:
+		// Also where there is nothing to fetch: else that the release cannot be
+		// switched to is found out with the service out of rotation.
+		if err := i.store.ready(p); err != nil {
+			return false, err
+		}
 		return i.store.Complete(ctx, p)
 	}
 	return i.store.Switched(ctx, p, s.Adopt)
@@ -133,10 +138,10 @@ func (i *Installer) fetch(ctx context.Context, s reconcile.Step, p Place, b Bloc
 	if s.Target.Artifact == nil {
 		return reconcile.HostFault(fmt.Errorf("service %q has no artifact block", s.Service), "Say where the release is downloaded from")
 	}
-	if ok, err := i.store.Complete(ctx, p); ok || err != nil {
+	if err := i.store.ready(p); err != nil {
 		return err
 	}
-	if err := i.store.ready(p); err != nil {
+	if ok, err := i.store.Complete(ctx, p); ok || err != nil {
 		return err
 	}
 	if err := i.pruneCache(); err != nil {
