@@ -84,6 +84,9 @@ type differ struct {
 
 func (d differ) plan(w spec.Wanted) ServicePlan {
 	p := ServicePlan{Service: d.name, State: Converged}
+	if d.givesWay(w) {
+		return d.giveWay(w)
+	}
 	r := d.have
 	switch {
 	case r.committed():

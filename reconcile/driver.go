@@ -44,6 +44,14 @@ type Prober interface {
 	Probe(ctx context.Context, s Step) error
 }
 
+// Preparer is a driver that can tell before anything is out of service whether
+// the host has what a step will need: a user, a file, a directory. It is asked
+// after the fetch and before the drain, changes nothing, and an error keeps the
+// plan waiting while the old release serves.
+type Preparer interface {
+	Prepare(ctx context.Context, s Step) error
+}
+
 // Keeper is a driver whose started process it keeps running itself, because no
 // other supervisor does. Keep returns at once and keeps until ctx ends;
 // a second call for the same service replaces the first.

@@ -125,6 +125,10 @@ func (c *carrying) prepare(life, until context.Context) Outcome {
 	if g := TimingGate(c.plan, c.Look()); !g.Open() {
 		return c.shut(g, g.Until)
 	}
+	if s, err := c.unprepared(until, c.plan.Steps[early:]); err != nil {
+		c.out.Err = at(s, err)
+		return c.shut(Gate{Name: "host", Reason: c.out.Err.Error(), Origin: s.Origin}, c.Now().Add(c.Jitter(retryUnprepared)))
+	}
 	if c.plan.Slot {
 		release, g, err := c.Slots.Take(until, c.plan.Service, false)
 		if err != nil || !g.Open() {
@@ -149,6 +153,24 @@ func (c *carrying) shut(g Gate, at time.Time) Outcome {
 	c.on(OnShut)
 	c.out.Gate, c.out.Retry = g, at
 	return c.out
+}
+
+// unprepared is the first step for which the host lacks something, and what.
+func (c *carrying) unprepared(ctx context.Context, steps []Step) (Step, error) {
+	ctx, cancel := context.WithTimeout(ctx, retryUnprepared)
+	defer cancel()
+	for _, s := range steps {
+		d, err := c.Drivers.Driver(s)
+		if err != nil {
+			continue // said when the step runs
+		}
+		if p, ok := d.(Preparer); ok {
+			if err := p.Prepare(ctx, s); err != nil {
+				return s, err
+			}
+		}
+	}
+	return Step{}, nil
 }
 
 // unfetched waits outside: what fails before the drain fails no release.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -311,8 +312,10 @@ func TestNeverSupersededAfterCommit(t *testing.T) {
 func TestCommittedPlanIsFinishedBeforeANewerOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := scenario{}.setUp(t)
-		w.faults["web/start/process"] = []error{errHost, errHost, errHost}
-		w.pass(w.engine())
+		life, end := context.WithCancel(t.Context())
+		w.onDo["web/start/process"] = end // the agent is stopped in the middle
+		w.engine().Carry(life, life, DiffOne("web", w.want, w.observe()))
+		clear(w.onDo)
 		w.wants(declared("web", "3"))
 		from := len(w.records)
 		p := DiffOne("web", w.want, w.observe())
@@ -324,6 +327,46 @@ func TestCommittedPlanIsFinishedBeforeANewerOne(t *testing.T) {
 			t.Error(w.state())
 		}
 		inOrder(t, w.journal[from:], []string{"done web/undrain", "closed web", "planned web", "closed web"})
+	})
+}
+
+// TestStuckPlanGivesWay: a plan that is out of service and lacks something on
+// the host, a user or a file that its declaration names, must not hold up the
+// commit that mends the declaration, nor the one that goes back.
+func TestStuckPlanGivesWay(t *testing.T) {
+	for _, version := range []string{"3", "1"} {
+		t.Run(version, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := scenario{}.setUp(t)
+				w.faults["web/start/process"] = []error{errHost, errHost, errHost}
+				w.pass(w.engine())
+				if p := DiffOne("web", w.want, w.observe()); !p.Resume {
+					t.Fatalf("while nothing newer is wanted it goes on: %+v", p)
+				}
+				w.wants(declared("web", version))
+				from := len(w.records)
+				w.converge()
+				if w.state() != "web converged runs "+version {
+					t.Error(w.state())
+				}
+				inOrder(t, w.journal[from:], []string{"halted web", "planned web", "closed web"})
+			})
+		})
+	}
+}
+
+// TestRepairGoesOn: what ran well once is started again for as long as it
+// takes, however often that fails.
+func TestRepairGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := scenario{}.setUp(t)
+		w.converge()
+		w.faults["web/start/process"] = slices.Repeat([]error{errRelease}, 20)
+		clear(w.Running)
+		w.converge()
+		if w.state() != "web converged runs 2" {
+			t.Error(w.state())
+		}
 	})
 }
 

@@ -181,3 +181,41 @@ func (d differ) unwanted(w spec.Wanted) ServicePlan {
 func removalOrder(p Phase) int {
 	return map[Phase]int{Drain: 0, Start: 1, Install: 2}[p]
 }
+
+// givesWay reports whether a committed plan makes room for a newer declaration:
+// it is out of service already, and what it lacks on this host did not come in
+// all its tries. Nothing is gained by waiting for a user or a file of a
+// declaration that nobody wants any more.
+func (d differ) givesWay(w spec.Wanted) bool {
+	o := d.have.Open
+	if !d.have.committed() || o.Purpose == Revert || o.stuck() == "" {
+		return false
+	}
+	if d.want == nil {
+		return o.Purpose != Uninstall && slices.ContainsFunc(w.Removed, func(r spec.Removed) bool { return r.Name == d.name })
+	}
+	return d.want.Revision() != o.Target.Revision() && d.have.quarantined(d.want.Revision()) == nil
+}
+
+// giveWay halts the plan, in the journal too, and plans what is wanted now from
+// there: as after any halt, all of it.
+func (d differ) giveWay(w spec.Wanted) ServicePlan {
+	stop := Record{Kind: Stopped, Service: d.name, Step: d.have.Open.stuck(), Reason: "gave way to a newer declaration"}
+	have := *d.have // Apply changes no map of it for this record
+	m := Memory{Services: map[string]*Remembered{d.name: &have}}
+	m.Apply(stop)
+	d.have = m.Service(d.name)
+	p := d.plan(w)
+	p.Records = append([]Record{stop}, p.Records...)
+	return p
+}
+
+// stuck is the step that failed in all its tries, or "".
+func (o *OpenPlan) stuck() string {
+	for _, id := range o.Steps {
+		if p := o.Progress[id]; p.Is == Failed && p.Tries >= triesPerStep {
+			return id
+		}
+	}
+	return ""
+}

@@ -110,7 +110,7 @@ func (h HostStatus) ExitCode() int {
 		switch s.State {
 		case Converged, Orphaned:
 		case Waiting:
-			if s.Gate == "fetch" {
+			if s.Gate == "fetch" || s.Gate == "host" {
 				return 1 // a failure, though nothing is out of service
 			}
 			if code == 0 {

@@ -48,7 +48,11 @@ func Decide(f Failure) Verdict {
 		return againUntil(last, TryLater)
 	case f.Blame == Transient && (f.Phase != Migrate || f.Hook) && !last:
 		return TryAgain // a migration that began is not tried twice
-	case f.Purpose == Mend || f.Purpose == Revert:
+	case f.Purpose == Mend:
+		// What runs here ran well once: a fault of its surroundings may pass,
+		// and a person gains nothing by being asked. It stays out meanwhile.
+		return againUntil(last, TryLater)
+	case f.Purpose == Revert:
 		return againUntil(last, Halting)
 	case f.HasPrevious && f.AutoRevert && !f.Crossed:
 		return GoBack
@@ -66,6 +70,8 @@ func againUntil(last bool, then Verdict) Verdict {
 const (
 	retryFirst = 5 * time.Second
 	retryMost  = 3 * time.Minute
+	// retryUnprepared is how often a host is asked again for what it lacks.
+	retryUnprepared = 30 * time.Second
 )
 
 // Delay before try number n+1, without its jitter: 5 s doubling to 3 m.

@@ -141,6 +141,12 @@ func runnable(path string) error {
 	return nil
 }
 
+// Prepare fails if the host lacks the user that a step's commands run as.
+func Prepare(s reconcile.Step) error {
+	_, _, err := credential(User(s))
+	return err
+}
+
 // credential of a user, and the variables that name them. A host without the
 // user is for provisioning to mend: the agent makes none.
 func credential(name string) (*syscall.Credential, []string, error) {

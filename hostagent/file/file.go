@@ -58,6 +58,22 @@ func (d *Drain) Done(ctx context.Context, s reconcile.Step) (bool, error) {
 	return !there && string(waited) == c.Path, nil
 }
 
+// Prepare fails if the file's directory is missing: what leaves rotation could
+// not come back. On a first install the release may still bring it.
+func (d *Drain) Prepare(_ context.Context, s reconcile.Step) error {
+	var c config
+	if err := s.Block.Decode(&c); err != nil || s.Action == reconcile.Create {
+		return err
+	}
+	dir := filepath.Dir(c.Path)
+	if info, err := os.Stat(dir); err != nil {
+		return reconcile.HostFault(fmt.Errorf("drain file: %w", err), "Make it (mkdir -p "+dir+"), writable for the agent; below /run it goes with every boot.")
+	} else if !info.IsDir() {
+		return reconcile.HostFault(fmt.Errorf("drain file: %s is no directory", dir), "Make it one, writable for the agent.")
+	}
+	return nil
+}
+
 // Do removes the file durably and waits, or makes it: empty, 0644, durably.
 func (d *Drain) Do(ctx context.Context, s reconcile.Step) error {
 	var c config
@@ -129,5 +145,11 @@ func fault(err error) error {
 	if err == nil {
 		return nil
 	}
-	return reconcile.HostFault(fmt.Errorf("drain file: %w", err), "Provisioning makes the file's directory, writable for the agent.")
+	hint := "Provisioning makes the file's directory, writable for the agent."
+	var path *fs.PathError
+	if errors.As(err, &path) && errors.Is(err, fs.ErrNotExist) {
+		dir := filepath.Dir(path.Path)
+		return reconcile.HostFault(fmt.Errorf("drain file: there is no directory %s", dir), "Make it (mkdir -p "+dir+"), writable for the agent.")
+	}
+	return reconcile.HostFault(fmt.Errorf("drain file: %w", err), hint)
 }

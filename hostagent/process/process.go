@@ -99,6 +99,18 @@ func (d *Driver) Done(ctx context.Context, s reconcile.Step) (bool, error) {
 	return t.Alive && t.Ident == identity(s), nil
 }
 
+// Prepare fails if the host lacks the block's user or env_file.
+func (d *Driver) Prepare(_ context.Context, s reconcile.Step) error {
+	c, err := decode(s)
+	if err != nil {
+		return err
+	}
+	if _, err := environment(c); err != nil {
+		return err
+	}
+	return argv.Prepare(s)
+}
+
 // Do stops what runs of the service, proves it gone, and starts the release's
 // program; for a removal it only stops. From then on the service is not kept
 // as another release or block than this step's: a new program that dies while
