@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"drydock/spec"
 	"github.com/spf13/cobra"
@@ -22,7 +23,7 @@ func newUnfreeze(s streams) *cobra.Command {
 		Short: "Lift a freeze",
 		Long: `Unfreeze deletes freeze blocks from <environment>/freeze.hcl, or with --all from
 freeze.hcl at the root. REASON and --service say which, where there are several.
-Nothing frozen is a success without a commit.`,
+Nothing frozen is a success without a commit; a freeze that still stands is not.`,
 		Example: `  drydock unfreeze --env prod --push
   drydock unfreeze "database move" --env prod`,
 		Args: cobra.MaximumNArgs(1),
@@ -62,11 +63,7 @@ func unfreeze(ctx context.Context, s streams, c *clone, environment, output stri
 		}
 		path := freezePath(environment)
 		src, err := fs.ReadFile(t.files(), path)
-		if errors.Is(err, fs.ErrNotExist) {
-			gone = nil
-			return proposal{path: path}, nil
-		}
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return proposal{}, err
 		}
 		content, took, err := spec.RemoveFreeze(src, path, match)
@@ -82,7 +79,7 @@ func unfreeze(ctx context.Context, s streams, c *clone, environment, output stri
 			return proposal{}, fmt.Errorf("%s has %d freezes: say which by its reason: %s", where(environment), len(took), strings.Join(reasons, ", "))
 		}
 		if len(took) == 0 {
-			return proposal{path: path}, nil
+			return proposal{path: path}, refuseStanding(t.files(), environment, time.Now())
 		}
 		if len(strings.TrimSpace(string(content))) == 0 {
 			content = nil
@@ -101,10 +98,42 @@ func unfreeze(ctx context.Context, s streams, c *clone, environment, output stri
 		return s.json(r)
 	}
 	if !out.changed {
-		fmt.Fprintf(s.Out, "no such freeze in %s: no commit was needed\n", freezePath(environment))
+		fmt.Fprintf(s.Out, "nothing is frozen in %s: no commit was needed\n", where(environment))
 		return nil
 	}
 	fmt.Fprintf(s.Out, "%s  lifted the freeze of %s in %s: %s\n", spec.Short(out.commit), whom(gone[0].Services), where(environment), gone[0].Reason)
 	whereTo(s, c, out)
 	return nil
+}
+
+// refuseStanding says no if there are freezes after all, of another reason or
+// in another file: who lifts one wants things to move.
+func refuseStanding(fsys fs.FS, environment string, now time.Time) error {
+	fleet, _ := spec.Load("", fsys)
+	envs := []string{environment}
+	if environment == "" {
+		envs = fleet.Environments()
+	}
+	if faults := fleet.Faults(environment); environment != "" && len(faults) > 0 {
+		return &fileError{faults, fleet.Files()} // nobody knows what is frozen
+	}
+	var lines []string
+	for _, env := range envs {
+		w, _ := fleet.For(spec.Host{Environment: env})
+		for _, f := range w.Freezes {
+			at := f.Origin.String()
+			if !f.Until.IsZero() && !f.Until.After(now) || environment == "" && strings.Contains(at, "/") {
+				continue
+			}
+			line := fmt.Sprintf("%s  %q, of %s%s", at, f.Reason, whom(f.Services), untilWords(f.Until))
+			if !slices.Contains(lines, line) {
+				lines = append(lines, line)
+			}
+		}
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s has no such freeze, and these stand:\n%s\nName one of that file by its reason or services (with --all those of %s); delete any other where it stands",
+		freezePath(environment), strings.Join(lines, "\n"), freezePath(""))
 }
