@@ -104,8 +104,7 @@ func bump(cmd *cobra.Command, s streams, service string, f bumpFlags) error {
 		if err := refuseLeft(ctx, t, now, to); err != nil {
 			return to, "", err
 		}
-		subject := fmt.Sprintf("%s %s -> %s (%s)", service, now.release.Version, to.Version, now.environment)
-		return to, releaseMessage(subject, "", now, to, changes), nil
+		return to, releaseMessage(now.subject(to), "", now, to, changes), nil
 	})
 }
 

@@ -116,6 +116,14 @@ func digestWords(c spec.Change) string {
 	return c.Digest
 }
 
+// subject is the first line of a commit that moves a release.
+func (d declared) subject(to spec.Change) string {
+	if d.release.Version == to.Version {
+		return fmt.Sprintf("%s %s (%s): other digest", d.service, to.Version, d.environment)
+	}
+	return fmt.Sprintf("%s %s -> %s (%s)", d.service, d.release.Version, to.Version, d.environment)
+}
+
 // releaseMessage is the commit message of everything that moves a release.
 func releaseMessage(subject, body string, d declared, to spec.Change, changes []change) string {
 	var b strings.Builder
@@ -143,6 +151,7 @@ type moved struct {
 	Commit      string            `json:"commit"`
 	Pushed      bool              `json:"pushed"`
 	Changed     bool              `json:"changed"`
+	subject     string            // of the commit
 }
 
 // decide says what a service's release should become, from what it is.
@@ -165,6 +174,7 @@ func moveRelease(ctx context.Context, s streams, c *clone, environment, service,
 		path = now.path
 		m = moved{Service: service, Environment: environment, From: now.release.Version, To: to.Version, Digest: to.Digest, Digests: to.Digests,
 			Changes: strings.Count(message, "\nDrydock-Change: ")}
+		m.subject, _, _ = strings.Cut(message, "\n")
 		if to.Attempt > 1 {
 			m.Attempt = to.Attempt
 		}
@@ -193,14 +203,7 @@ func say(s streams, c *clone, m moved, path string, out outcome) {
 		fmt.Fprintf(s.Out, "%s is at %s in %s already: no commit was needed\n", m.Service, m.To, m.Environment)
 		return
 	}
-	what := m.From + " -> " + m.To
-	if m.From == m.To {
-		what = m.To
-	}
-	if m.Attempt > 1 {
-		what += fmt.Sprintf(" attempt %d", m.Attempt)
-	}
-	fmt.Fprintf(s.Out, "%s  %s %s (%s)  %s\n", spec.Short(m.Commit), m.Service, what, m.Environment, path)
+	fmt.Fprintf(s.Out, "%s  %s  %s\n", spec.Short(m.Commit), m.subject, path)
 	whereTo(s, c, out)
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"drydock/spec"
 	"github.com/spf13/cobra"
@@ -42,9 +43,8 @@ History itself is never rewritten.`,
 				}
 				next := target.release
 				next.Attempt = 1
-				subject := fmt.Sprintf("%s %s -> %s (%s)", now.service, now.release.Version, next.Version, now.environment)
 				body := fmt.Sprintf("Rollback to the release of %s.", spec.Short(target.commit))
-				return next, releaseMessage(subject, body, now, next, nil), nil
+				return next, releaseMessage(now.subject(next), body, now, next, nil), nil
 			})
 		},
 	}
@@ -54,6 +54,9 @@ History itself is never rewritten.`,
 	outputFlag(cmd, &output, "text", "json")
 	return cmd
 }
+
+// mostNamed bounds how many older releases an error names, newest first.
+const mostNamed = 10
 
 // olderRelease finds where to go back to: a version, or without one the release
 // that stood before the present one was first named.
@@ -70,8 +73,9 @@ func olderRelease(ctx context.Context, t tree, now declared, version string) (pa
 		}
 		if same(p.release, now.release) {
 			first = i
-		} else {
-			known = append(known, p.release.Version)
+		}
+		if v := p.release.Version; v != now.release.Version && !slices.Contains(known, v) && len(known) < mostNamed {
+			known = append(known, v)
 		}
 	}
 	if version == "" && first >= 0 && first+1 < len(had) {
