@@ -296,3 +296,11 @@ func exe(t *testing.T) string {
 	}
 	return p
 }
+
+// What a command prints is shown to people: it must not steer their terminals.
+func TestRunOutputIsPlain(t *testing.T) {
+	_, err := argv.Run(deadline(t), reconcile.Env{}, step(""), argv.Command{Argv: sh(`printf 'a\033[2J\033]0;x\007b\r\n\tc\302\233d\342\200\256e\377'; exit 1`)})
+	if err == nil || !strings.HasSuffix(err.Error(), "a�[2J�]0;x�b\n\tc�d�e�") {
+		t.Errorf("%q", err)
+	}
+}

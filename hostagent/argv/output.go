@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"unicode"
 )
 
 // Of a command's output its beginning, which says what it set out to do, and
@@ -73,7 +74,21 @@ func (c *capped) String() string {
 	if left > 0 {
 		s = fmt.Sprintf("%s\n… %d bytes left out …\n%s", c.head, left, tail)
 	}
-	return strings.ToValidUTF8(s, "�")
+	return strings.Map(plain, strings.ToValidUTF8(s, "�"))
+}
+
+// plain is what of an output may reach a person's terminal: an escape sequence
+// could clear it, or write there what was never said.
+func plain(r rune) rune {
+	switch {
+	case r == '\n', r == '\t':
+		return r
+	case r == '\r':
+		return -1
+	case unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r):
+		return '�'
+	}
+	return r
 }
 
 // cappedFile is String of a file's content, of which only head and tail are read.

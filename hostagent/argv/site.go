@@ -26,7 +26,8 @@ import (
 //	record  which process it is, written durably by the shim before it became the program
 //	output  what a tracked run printed
 //
-// An empty or absent record proves that nothing was run.
+// An empty record proves that nothing was run; so does an absent one, where no
+// process has the site's mark.
 type Site struct{ Dir string }
 
 // Trace is what a Site says.
@@ -96,7 +97,8 @@ func (p Site) Look(ctx context.Context) (Trace, error) {
 func (p Site) look() (Trace, error) {
 	var t Trace
 	data, err := readSmall(p.record())
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	lost := errors.Is(err, os.ErrNotExist)
+	if err != nil && !lost {
 		return t, reconcile.HostFault(fmt.Errorf("read the record of a started program: %w", err), "Mend the state directory.")
 	}
 	t.Begun = len(data) > 0
@@ -115,7 +117,7 @@ func (p Site) look() (Trace, error) {
 	if t.locked, err = held(p.lock()); err != nil {
 		return t, err
 	}
-	if !t.Begun && !t.locked {
+	if !t.Begun && !t.locked && !lost {
 		return t, nil
 	}
 	if boot, err := proc.Boot(); err == nil && !t.Damaged && t.Begun && t.Main.Boot != boot && !t.locked {
@@ -126,6 +128,11 @@ func (p Site) look() (Trace, error) {
 		return t, reconcile.HostFault(err, "Mount /proc.")
 	}
 	t.Others = kin
+	if lost && len(kin) > 0 {
+		// Somebody deleted it, and what was started here goes on: a second one
+		// must not be started beside it.
+		t.Begun, t.Damaged = true, true
+	}
 	if t.Damaged {
 		t.recover(p.mark())
 	}

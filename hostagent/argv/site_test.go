@@ -309,3 +309,23 @@ func TestAwaitEndsWhatIsLate(t *testing.T) {
 		t.Error("still runs")
 	}
 }
+
+// A site whose files were deleted still knows its program, by its mark, so that
+// no second one is started beside it.
+func TestSiteFindsProgramAfterItsFilesAreGone(t *testing.T) {
+	p := site(t)
+	st, _ := startDaemon(t, p, "closefds")
+	if err := os.RemoveAll(p.Dir); err != nil {
+		t.Fatal(err)
+	}
+	if tr := look(t, p); !tr.Begun || !tr.Running() || tr.Alive && tr.Main != st.ID {
+		t.Errorf("%+v; started %v", tr, st.ID)
+	}
+	if err := p.Stop(deadline(t), 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	<-st.Done
+	if tr := look(t, p); tr.Begun {
+		t.Errorf("%+v", tr)
+	}
+}
