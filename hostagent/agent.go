@@ -180,7 +180,7 @@ func (a *Agent) Status(context.Context) reconcile.HostStatus {
 	defer a.mu.Unlock()
 	st := reconcile.HostStatus{
 		Host: a.Host.Name, Environment: a.Host.Environment, Commit: m.Accepted,
-		Paused: m.Paused, Source: a.source, Services: []reconcile.ServiceStatus{},
+		Paused: m.Paused, Agent: a.looping, Source: a.source, Services: []reconcile.ServiceStatus{},
 	}
 	for _, n := range reconcile.Names(a.want, m) {
 		s := a.service(n)
@@ -230,6 +230,10 @@ func (a *Agent) Plan(ctx context.Context) (PlanReport, error) {
 	rep := PlanReport{Host: plan.Host, Commit: plan.Commit, Source: errorText(r.err), Services: []PlanService{}, Steps: []PlanStep{}}
 	for _, p := range plan.Services {
 		g := peek.gate(p)
+		if diags := peek.want.Held[p.Service]; diags.HasErrors() && len(p.Steps) == 0 {
+			st := reconcile.Status(p, &reconcile.Remembered{}, peek.want, reconcile.Live{})
+			p.State, p.Reason, g = st.State, st.Reason, reconcile.Gate{}
+		}
 		ps := PlanService{Service: p.Service, State: p.State, Purpose: p.Purpose, Reason: p.Reason, Gate: g.Name, GateReason: g.Reason, Missing: g.Missing}
 		if len(p.Steps) == 0 {
 			ps.Gate, ps.GateReason, ps.Missing = "", "", nil

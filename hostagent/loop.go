@@ -3,6 +3,7 @@ package hostagent
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -197,7 +198,16 @@ func (l *loop) tryNow() {
 }
 
 func (l *loop) resolved(r resolved) {
+	l.mu.Lock()
+	before := l.want.Commit
+	l.mu.Unlock()
 	l.adopt(r)
+	if c := r.want.Commit; c != "" && c != before && !l.Quiet {
+		l.Log.Info("accepted", "commit", c, "services", len(r.want.Services))
+		for _, name := range slices.Sorted(maps.Keys(r.want.Held)) {
+			l.Log.Error("kept at its last good declaration", "service", name, "error", r.want.Held[name])
+		}
+	}
 	l.err = r.err
 	if l.Polled != nil {
 		l.Polled(r.err)

@@ -2,6 +2,7 @@ package hostagent
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"drydock/reconcile"
@@ -29,6 +30,9 @@ func (a *Agent) observe(ctx context.Context, name string, want spec.Wanted, r *r
 		ctx, cancel := context.WithTimeout(ctx, observeTimeout)
 		defer cancel()
 		c, err := o.Observe(ctx, s)
+		if err != nil && a.stopped(ctx) {
+			return // nobody wants to know any more
+		}
 		if err != nil {
 			a.Log.Warn("could not look", "service", name, "block", b.ID(), "error", err)
 			return
@@ -60,6 +64,11 @@ func (a *Agent) observe(ctx context.Context, name string, want spec.Wanted, r *r
 		}
 	}
 	return found
+}
+
+// stopped reports whether a look was ended from outside, not by its deadline.
+func (*Agent) stopped(ctx context.Context) bool {
+	return errors.Is(context.Cause(ctx), context.Canceled)
 }
 
 // whatRuns is the service whose blocks stand on the host now.

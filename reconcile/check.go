@@ -77,7 +77,7 @@ func (k Checking) died(ctx context.Context, s Step, timeout time.Duration) error
 	look.Block, look.Phase = *s.Target.Start, Start
 	c, err := k.Start.Observe(ctx, look)
 	if err == nil && c.Is == Absent {
-		return ReleaseFault(fmt.Errorf("it died: %s", c.Detail), "Its own log says why.")
+		return ReleaseFault(fmt.Errorf("it died: %s", c.Detail), "")
 	}
 	return nil
 }

@@ -17,13 +17,19 @@ func (d differ) mend(s spec.Service) ServicePlan {
 		p.State, p.Reason, b.detail = Drifted, join(why), join(why)
 		if r.Repairs >= repairsThatHalt && r.MendedIn == d.boot && d.at.Sub(r.Mended) <= repairHolds {
 			p.State = Halted
-			p.Reason = fmt.Sprintf("%s; %d repairs did not hold. Find what undoes them, then `drydock retry %s`", p.Reason, r.Repairs, d.name)
+			p.Reason = fmt.Sprintf("%s; %d repairs did not hold. Find what undoes them, then %s", p.Reason, r.Repairs, retrying(s))
 			p.Records = []Record{{Kind: Stopped, Service: d.name, Reason: p.Reason}}
 			return p
 		}
 		p.Steps = d.needed(b.candidates(phases), phases)
 		p.Slot = d.slot(p.Steps)
 		return p
+	}
+	if s.Start != nil {
+		// What its driver looks after itself is said, and not repaired.
+		if c := d.found[s.Start.ID()]; c.Is == Unknown {
+			p.Reason = c.Detail
+		}
 	}
 	return d.rotation(p, b)
 }

@@ -281,9 +281,9 @@ func (c *carrying) failed(life context.Context, v Verdict, s Step, err error) Ou
 }
 
 func (c *carrying) whatNow(s Step, r *Remembered) string {
-	do := fmt.Sprintf("Mend it, then push a new release or `drydock retry %s`", c.plan.Service)
+	do := "Mend it, then push a new release, or " + retrying(c.plan.Target)
 	if s.Phase == Migrate {
-		do = fmt.Sprintf("Find out whether it was applied, put the data right, then `drydock retry %s`", c.plan.Service)
+		do = "Find out whether it was applied, put the data right, then " + retrying(c.plan.Target)
 	}
 	if len(r.Drains) > 0 {
 		return "It stays out of rotation. " + do

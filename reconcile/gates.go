@@ -98,7 +98,7 @@ func frozen(p ServicePlan, s Surroundings) (Gate, bool) {
 			if !f.Until.IsZero() {
 				reason += fmt.Sprintf(" (until %s)", f.Until.Format(time.RFC3339))
 			}
-			return Gate{Reason: reason, Until: f.Until, Origin: f.Origin}, true
+			return Gate{Reason: reason + "; `drydock unfreeze` lifts it", Until: f.Until, Origin: f.Origin}, true
 		}
 	}
 	return Gate{}, false

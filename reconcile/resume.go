@@ -138,7 +138,7 @@ func (d differ) reverted() ServicePlan {
 		p.State = Reverted
 		p.Reason = join(slices.DeleteFunc([]string{
 			fmt.Sprintf("%s failed: %s", d.want.Release.Version, sentence(q.Reason)) +
-				fmt.Sprintf(" Push a mended release, or `drydock retry %s` once what was wrong around it is right", d.name),
+				" Push a mended release, or " + retrying(*d.want) + " once what was wrong around it is right",
 			p.Reason,
 		}, func(s string) bool { return s == "" }))
 	}
@@ -147,7 +147,7 @@ func (d differ) reverted() ServicePlan {
 
 // unwanted is for a service that is not declared for this host.
 func (d differ) unwanted(w spec.Wanted) ServicePlan {
-	p := ServicePlan{Service: d.name, State: Orphaned, Reason: "no longer declared for this host; left running. `removed \"" + d.name + "\" {}` stops and uninstalls it"}
+	p := ServicePlan{Service: d.name, State: Orphaned, Reason: "no longer declared for this host; left running. `removed \"" + d.name + "\" { hosts = {} }` stops and uninstalls it"}
 	i := slices.IndexFunc(w.Removed, func(r spec.Removed) bool { return r.Name == d.name })
 	r := d.have
 	if i < 0 {
@@ -218,4 +218,9 @@ func (o *OpenPlan) stuck() string {
 		}
 	}
 	return ""
+}
+
+// retrying is the command by which a person asks for a release once more.
+func retrying(s spec.Service) string {
+	return fmt.Sprintf("`drydock retry %s --env %s --push`", s.Name, s.Environment)
 }

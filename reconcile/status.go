@@ -1,8 +1,10 @@
 package reconcile
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -45,6 +47,7 @@ type HostStatus struct {
 	Environment string          `json:"environment"`
 	Commit      string          `json:"commit"`
 	Paused      bool            `json:"paused"`
+	Agent       bool            `json:"agent"` // whether one runs; without it nothing here changes by itself
 	Source      SourceStatus    `json:"source"`
 	Services    []ServiceStatus `json:"services"`
 }
@@ -78,14 +81,18 @@ func Status(p ServicePlan, r *Remembered, want spec.Wanted, live Live) ServiceSt
 		s.State = Progressing
 	case r.committed():
 		s.State = Progressing
-		if live.Err != nil {
-			s.Reason = live.Err.Error()
-		}
+		s.Reason = cmp.Or(errorText(live.Err), r.Open.failure(), s.Reason)
 	case !live.Gate.Open() && (p.State == Progressing || p.State == Waiting || p.State == Drifted):
 		if p.State == Progressing {
 			s.State = Waiting
 		}
 		s.Gate, s.Reason = live.Gate.Name, live.Gate.Reason
+		if at := live.Gate.Origin.String(); at != "" && at != s.Origin && !strings.Contains(s.Reason, at) {
+			s.Reason += " (" + at + ")"
+		}
+		if why := r.Open.failure(); why != "" && !strings.Contains(s.Reason, why) {
+			s.Reason += ". It failed before: " + why
+		}
 		s.Missing = append(s.Missing, live.Gate.Missing...)
 	case live.Err != nil && (p.State == Progressing || p.State == Drifted):
 		s.Reason = live.Err.Error()
@@ -121,6 +128,26 @@ func (h HostStatus) ExitCode() int {
 		}
 	}
 	return code
+}
+
+// failure is why a step of the plan failed last, or "".
+func (o *OpenPlan) failure() string {
+	if o == nil {
+		return ""
+	}
+	for _, id := range o.Steps {
+		if p := o.Progress[id]; p.Is == Failed {
+			return p.Reason
+		}
+	}
+	return ""
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 func firstError(diags hcl.Diagnostics) string {

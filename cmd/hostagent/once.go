@@ -41,7 +41,7 @@ and none failed; 1 an error, or any service reverted, halted or drifted.`,
 			if err != nil {
 				return err
 			}
-			if err := f.show(st, func() { printStatus(f.Out, st, time.Now()) }); err != nil {
+			if err := f.show(st, func() { printStatus(f.Out, st, time.Now(), false) }); err != nil {
 				return err
 			}
 			if code := st.ExitCode(); code != exitOK {

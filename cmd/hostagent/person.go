@@ -37,7 +37,7 @@ func personCommand(f *flags, verb, short string, args cobra.PositionalArgs) *cob
 			if err := c.Status(cmd.Context(), &st); err != nil {
 				return err
 			}
-			return f.show(st, func() { printStatus(f.Out, st, time.Now()) })
+			return f.show(st, func() { printStatus(f.Out, st, time.Now(), true) })
 		},
 	}
 }

@@ -167,6 +167,8 @@ func reconfigured(ctx context.Context, wakes <-chan struct{}, f *flags, cfg host
 		switch {
 		case diags.HasErrors():
 			log.Error("the configuration was changed and has errors; the old one stays in force", "error", diags.Error())
+		case next.State != cfg.State:
+			log.Error("state was changed, which takes a new start of the agent: stop it, move the directory, start it", "from", cfg.State, "to", next.State)
 		case !reflect.DeepEqual(next, cfg):
 			log.Info("the configuration was changed")
 			return &next

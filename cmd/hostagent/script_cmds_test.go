@@ -357,6 +357,7 @@ var masks = []struct {
 	re   *regexp.Regexp
 	with string
 }{
+	{regexp.MustCompile(`"agent": (true|false)`), `"agent": AGENT`},
 	{regexp.MustCompile(`sha256:[0-9a-f]{64}`), "sha256:DIGEST"},
 	{regexp.MustCompile(`"[0-9a-f]{64}"`), `"HASH"`},
 	{regexp.MustCompile(`"[0-9a-f]{40}"`), `"COMMIT"`},

@@ -75,8 +75,9 @@ func stateColour(s reconcile.State) colour {
 	return yellow
 }
 
-// printStatus is `status` and the end of `once` for people.
-func printStatus(w io.Writer, st reconcile.HostStatus, now time.Time) {
+// printStatus is `status` and the end of `once` for people. running says that
+// an agent should run: after a pass of one's own it need not.
+func printStatus(w io.Writer, st reconcile.HostStatus, now time.Time, running bool) {
 	head := fmt.Sprintf("%s  %s", st.Host, st.Environment)
 	if st.Commit != "" {
 		head += "  " + spec.Short(st.Commit)
@@ -86,6 +87,9 @@ func printStatus(w io.Writer, st reconcile.HostStatus, now time.Time) {
 	}
 	if st.Paused {
 		head += "  " + paint(w, yellow, "paused")
+	}
+	if !st.Agent && running {
+		head += "  " + paint(w, yellow, "no agent runs")
 	}
 	fmt.Fprintln(w, head)
 	if st.Source.Error != "" {

@@ -41,7 +41,7 @@ func statusCommand(f *flags) *cobra.Command {
 			if !ran && st.Commit == "" && len(st.Services) == 0 {
 				return nothingYet(cfg)
 			}
-			return f.show(st, func() { printStatus(f.Out, st, time.Now()) })
+			return f.show(st, func() { printStatus(f.Out, st, time.Now(), true) })
 		},
 	}
 }

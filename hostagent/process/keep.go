@@ -46,6 +46,24 @@ func (v *service) turn(s reconcile.Step) {
 	v.latest = identity(s)
 }
 
+// died notes how often the kept process died in a row.
+func (v *service) died(n int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.deaths = n
+}
+
+// reviving is how often the process of ident died in a row while it is kept;
+// 0 if nobody keeps it.
+func (v *service) reviving(ident string) int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.kept == nil || v.kept.Err() != nil || v.latest != "" && v.latest != ident {
+		return 0
+	}
+	return v.deaths
+}
+
 // may reports whether a keeper of ident may start it: not if Do has started
 // something else since.
 func (v *service) may(ident string) bool {
@@ -66,6 +84,9 @@ func (d *Driver) Keep(ctx context.Context, s reconcile.Step) error {
 	v := d.service(s.Service)
 	ctx, cancel := context.WithCancel(ctx)
 	v.keep(cancel)
+	v.mu.Lock()
+	v.kept, v.deaths = ctx, 0
+	v.mu.Unlock()
 	go d.keeper(ctx, v, s, c)
 	return nil
 }
@@ -80,6 +101,9 @@ func (d *Driver) keeper(ctx context.Context, v *service, s reconcile.Step, c con
 			d.watch(ctx, t, d.logPath(s, c))
 			if time.Since(began) >= ranWell {
 				deaths = 0
+			}
+			if ctx.Err() == nil {
+				v.died(deaths + 1)
 			}
 			continue
 		}

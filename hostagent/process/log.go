@@ -130,3 +130,13 @@ func readEnvFile(path string) ([]string, error) {
 	}
 	return vars, lines.Err()
 }
+
+// lastWords says where the program's own words are. They are not repeated: a
+// service may log what no status should show.
+func (d *Driver) lastWords(s reconcile.Step) string {
+	c, err := decode(s)
+	if err != nil {
+		return "its log is not known"
+	}
+	return "its log is " + d.logPath(s, c)
+}

@@ -47,6 +47,8 @@ type service struct {
 
 	mu     sync.Mutex
 	stop   context.CancelFunc // ends the keeping; nil if nobody keeps
+	kept   context.Context    // of the keeping; done when it ends
+	deaths int                // in a row, while it is kept
 	latest string             // the identity that Do started last; "" before this agent's first
 }
 
@@ -159,6 +161,10 @@ func (d *Driver) start(ctx context.Context, s reconcile.Step, c config) (*argv.S
 // Observe says whether the process runs, and which.
 func (d *Driver) Observe(ctx context.Context, s reconcile.Step) (reconcile.Condition, error) {
 	t, err := d.site(s).Look(ctx)
+	if n := d.service(s.Service).reviving(identity(s)); err == nil && n > 0 && !t.Alive {
+		// Looked after already: a repair would only come in between.
+		return reconcile.Condition{Is: reconcile.Unknown, Detail: fmt.Sprintf("it died %d times in a row and is started again; %s", n, d.lastWords(s))}, nil
+	}
 	switch {
 	case err != nil:
 		return reconcile.Condition{}, err
@@ -169,7 +175,7 @@ func (d *Driver) Observe(ctx context.Context, s reconcile.Step) (reconcile.Condi
 	case t.Running():
 		return reconcile.Condition{Is: reconcile.Absent, Detail: "the program has ended, but " + t.String() + " of it still lives"}, nil
 	case t.Begun:
-		return reconcile.Condition{Is: reconcile.Absent, Detail: "the process has ended"}, nil
+		return reconcile.Condition{Is: reconcile.Absent, Detail: "the process has ended; " + d.lastWords(s)}, nil
 	}
 	return reconcile.Condition{Is: reconcile.Absent, Detail: "never started"}, nil
 }

@@ -13,7 +13,7 @@ service "hello" {
   }
 
   drain "file" {
-    path = "/run/hello/in-rotation"
+    path = "/srv/hello/in-rotation"
     wait = "1s"
   }
 
