@@ -1,14 +1,13 @@
 package spec
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
+	"cmp"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hashicorp/hcl/v2"
 )
 
 // Comparison is what merging one commit onto another would change for hosts.
@@ -21,7 +20,8 @@ type Comparison struct {
 // EnvironmentComparison is one environment's part of a Comparison.
 type EnvironmentComparison struct {
 	Name     string              `json:"name"`
-	Services []ServiceComparison `json:"services"` // those with a change, sorted
+	Held     string              `json:"held,omitempty"` // the fault at the head that keeps hosts at the last good commit
+	Services []ServiceComparison `json:"services"`       // those with a change, sorted
 	Frozen   []Freeze            `json:"frozen,omitempty"`
 	Unfrozen []Freeze            `json:"unfrozen,omitempty"`
 }
@@ -44,7 +44,7 @@ type ServiceComparison struct {
 	Service     string        `json:"service"`
 	Kind        string        `json:"kind"`
 	From        *RevisionView `json:"from,omitempty"`
-	To          *RevisionView `json:"to,omitempty"`
+	To          *RevisionView `json:"to,omitempty"`           // held: what it was
 	Hosts       string        `json:"hosts"`                  // "role=web zone=a,b", "every host"
 	HostsBefore string        `json:"hosts_before,omitempty"` // where that changes
 	Parts       []PartChange  `json:"parts,omitempty"`        // of the spec
@@ -88,9 +88,9 @@ func Compare(base, head *Fleet, o CompareOptions) Comparison {
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
 		was, is := sideOf(base, name, o), sideOf(head, name, o)
-		e := EnvironmentComparison{Name: name, Services: compareServices(was, is, o)}
+		e := EnvironmentComparison{Name: name, Held: is.faults, Services: compareServices(was, is, o)}
 		e.Frozen, e.Unfrozen = newFreezes(was.freezes, is.freezes), newFreezes(is.freezes, was.freezes)
-		if len(e.Services)+len(e.Frozen)+len(e.Unfrozen) > 0 {
+		if e.Held != "" || len(e.Services)+len(e.Frozen)+len(e.Unfrozen) > 0 {
 			c.Environments = append(c.Environments, e)
 		}
 	}
@@ -101,33 +101,43 @@ func Compare(base, head *Fleet, o CompareOptions) Comparison {
 type side struct {
 	services  map[string]Declared
 	faulty    map[string]string // service -> its first error
-	faults    string            // of the environment
+	faults    string            // the environment's first
 	freezes   []Freeze
 	overrides []Override
-	removed   map[string]bool
+	removed   map[string]removedFrom
 	moved     map[string]string // new name -> old
 }
 
+// removedFrom is where removed blocks take a service away.
+type removedFrom struct {
+	hosts  string
+	origin Origin
+}
+
 func sideOf(f *Fleet, env string, o CompareOptions) side {
-	s := side{services: map[string]Declared{}, faulty: map[string]string{}, removed: map[string]bool{}, moved: map[string]string{}}
+	s := side{services: map[string]Declared{}, faulty: map[string]string{}, removed: map[string]removedFrom{}, moved: map[string]string{}}
 	e := f.envs[env]
 	if e == nil || e.odd {
 		return s
 	}
 	if faults := f.Faults(env); len(faults) > 0 {
-		s.faults = faults[0].Summary
+		s.faults = faultWords(faults[0])
 	}
 	sc := f.scopeOf(e)
 	for _, name := range sc.names {
 		d, diags := sc.service(sc.named(name)[0], nil)
 		if errs := errorsOf(diags); len(errs) > 0 {
-			s.faulty[name] = fmt.Sprintf("%s:%d: %s", errs[0].Subject.Filename, errs[0].Subject.Start.Line, errs[0].Summary)
+			s.faulty[name] = faultWords(errs[0])
 			continue
 		}
 		s.services[name] = d
 	}
 	for _, r := range sc.removed {
-		s.removed[r.name] = true
+		gone := removedFrom{r.hosts.String(), Origin{f.commit, r.at}}
+		if other, ok := s.removed[r.name]; ok {
+			gone.hosts = other.hosts + "; " + gone.hosts
+		}
+		s.removed[r.name] = gone
 	}
 	for _, m := range sc.moved {
 		s.moved[m.To] = m.From
@@ -138,6 +148,13 @@ func sideOf(f *Fleet, env string, o CompareOptions) side {
 		s.narrow(f, env, *o.Host)
 	}
 	return s
+}
+
+func faultWords(d *hcl.Diagnostic) string {
+	if d.Subject == nil {
+		return d.Summary
+	}
+	return Origin{Range: *d.Subject}.String() + ": " + d.Summary
 }
 
 // narrow puts one host's exact values in the place of what all have in common.
@@ -151,11 +168,10 @@ func (s *side) narrow(f *Fleet, env string, h Host) {
 		here[exact.Name] = d
 	}
 	s.services = here
-	for name := range s.faulty {
-		if w.Held[name] == nil {
-			delete(s.faulty, name)
-		}
-	}
+	maps.DeleteFunc(s.faulty, func(name, _ string) bool { return w.Held[name] == nil })
+	maps.DeleteFunc(s.removed, func(name string, _ removedFrom) bool {
+		return !slices.ContainsFunc(w.Removed, func(r Removed) bool { return r.Name == name })
+	})
 }
 
 func newFreezes(was, is []Freeze) []Freeze {
@@ -183,13 +199,42 @@ func compareServices(was, is side, o CompareOptions) []ServiceComparison {
 	for name := range is.faulty {
 		names[name] = true
 	}
+	for name := range is.removed {
+		names[name] = true
+	}
 	out := []ServiceComparison{}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		if c, ok := compareService(name, was, is, o); ok {
 			out = append(out, c)
 		}
+		if c, ok := compareRemoval(name, was, is); ok {
+			out = append(out, c)
+		}
 	}
 	return out
+}
+
+// compareRemoval is a removed block's doing, whether the service went away with
+// the same commit or was left running, orphaned, by an earlier one.
+func compareRemoval(name string, was, is side) (ServiceComparison, bool) {
+	gone, ok := is.removed[name]
+	before, had := was.services[name]
+	_, has := is.services[name]
+	left := had && !has
+	if !ok || is.faults != "" || is.faulty[name] != "" || !left && gone.hosts == was.removed[name].hosts {
+		return ServiceComparison{}, false
+	}
+	c := ServiceComparison{Service: name, Kind: KindRemoved, Hosts: gone.hosts, Detail: "merging stops and uninstalls it", Origin: gone.origin}
+	if left {
+		c.From = viewOf(before)
+		switch ran := before.Hosts.String(); {
+		case gone.hosts == Selector(nil).String():
+			c.Hosts = ran
+		case gone.hosts != ran:
+			c.HostsBefore = ran
+		}
+	}
+	return c, true
 }
 
 func compareService(name string, was, is side, o CompareOptions) (ServiceComparison, bool) {
@@ -201,16 +246,13 @@ func compareService(name string, was, is side, o CompareOptions) (ServiceCompari
 	}
 	if !has {
 		c.Hosts, c.Origin = before.Hosts.String(), before.Origin
+		_, removed := compareRemoval(name, was, is)
 		switch {
-		case is.faulty[name] != "":
-			c.Kind, c.Detail = KindHeld, is.faulty[name]
-			return c, is.faulty[name] != was.faulty[name]
-		case is.faults != "":
-			c.Kind, c.Detail = KindHeld, is.faults
-		case is.removed[name]:
-			c.Kind, c.Detail = KindRemoved, "stopped and uninstalled"
-		case slices.Contains(slices.Collect(maps.Values(is.moved)), name):
-			return c, false // its new name tells
+		case is.faulty[name] != "" || is.faults != "":
+			c.hold(cmp.Or(is.faulty[name], is.faults))
+			return c, had || is.faulty[name] != ""
+		case removed || slices.Contains(slices.Collect(maps.Values(is.moved)), name):
+			return c, false // its removal tells, or its new name
 		default:
 			c.Kind, c.Detail = KindOrphaned, "left running on its hosts; a removed block would stop it"
 		}
@@ -231,6 +273,9 @@ func compareService(name string, was, is side, o CompareOptions) (ServiceCompari
 	case c.Kind != "":
 	case !had:
 		c.Kind = KindAdded
+		if fault := cmp.Or(was.faulty[name], was.faults); fault != "" {
+			c.Detail = "or there already: what was cannot be read, " + fault
+		}
 	case before.Release.Version != after.Release.Version || before.Release.Digest != after.Release.Digest || !maps.Equal(before.Digests, after.Digests):
 		c.Kind = KindRelease
 	case max(before.Release.Attempt, 1) != max(after.Release.Attempt, 1):
@@ -244,7 +289,20 @@ func compareService(name string, was, is side, o CompareOptions) (ServiceCompari
 		return c, false
 	}
 	c.Gates = gatesOf(after, is, o.Now)
+	if is.faults != "" {
+		c.hold(is.faults)
+	}
 	return c, true
+}
+
+// hold says that hosts stay where they are, for a fault.
+func (c *ServiceComparison) hold(fault string) {
+	c.Detail = "held: " + fault
+	if c.Kind != "" && c.To != nil {
+		c.Detail += "; without it: " + c.Kind + " " + c.To.Version
+	}
+	c.Kind, c.To, c.Gates = KindHeld, c.From, nil
+	c.Hosts, c.HostsBefore = cmp.Or(c.HostsBefore, c.Hosts), ""
 }
 
 func viewOf(d Declared) *RevisionView {
@@ -261,206 +319,4 @@ func (s Selector) String() string {
 		words = append(words, k+"="+strings.Join(s[k], ","))
 	}
 	return strings.Join(words, " ")
-}
-
-// compareParts lists what differs of two declarations beside the release.
-func compareParts(before, after Declared) []PartChange {
-	var out []PartChange
-	was, is := partsOf(before.Service), partsOf(after.Service)
-	ids := map[string]bool{}
-	for id := range was {
-		ids[id] = true
-	}
-	for id := range is {
-		ids[id] = true
-	}
-	for _, id := range slices.Sorted(maps.Keys(ids)) {
-		b, a := was[id], is[id]
-		switch {
-		case b == nil:
-			out = append(out, PartChange{Part: id, Change: "added"})
-			continue
-		case a == nil:
-			out = append(out, PartChange{Part: id, Change: "removed"})
-			continue
-		}
-		names := map[string]bool{}
-		for k := range b {
-			names[k] = true
-		}
-		for k := range a {
-			names[k] = true
-		}
-		for _, name := range slices.Sorted(maps.Keys(names)) {
-			from, to := b[name], a[name]
-			if bytes.Equal(from, to) {
-				continue
-			}
-			p := PartChange{Part: id, Name: name, Change: "changed", From: showJSON(from), To: showJSON(to)}
-			switch {
-			case from == nil:
-				p.Change = "added"
-			case to == nil:
-				p.Change = "removed"
-			}
-			out = append(out, p)
-		}
-	}
-	return out
-}
-
-// partsOf is a declaration as one JSON object a part. What differs between two
-// releases of one declaration (a source with the version in it) is the
-// release's, so values that hold the version are compared without it.
-func partsOf(s Service) map[string]map[string]json.RawMessage {
-	parts := map[string]map[string]json.RawMessage{}
-	put := func(id string, v any) {
-		data, err := json.Marshal(v)
-		if err != nil || string(data) == "null" {
-			return
-		}
-		if v := s.Release.Version; len(v) > 2 {
-			data = bytes.ReplaceAll(data, []byte(v), []byte("${release.version}"))
-		}
-		var m map[string]json.RawMessage
-		if json.Unmarshal(data, &m) == nil {
-			delete(m, "origin") // where it is written deploys nothing
-			delete(m, "written")
-			parts[id] = m
-		}
-	}
-	all := slices.Concat(s.Drains, s.Migrates, s.Checks, s.Hooks)
-	for _, b := range []*Block{s.Install, s.Start} {
-		if b != nil {
-			all = append(all, *b)
-		}
-	}
-	for _, b := range all {
-		id := b.ID()
-		for n := 2; parts[id] != nil; n++ {
-			id = b.ID() + " (" + strconv.Itoa(n) + ")"
-		}
-		put(id, b.Config)
-	}
-	put("artifact", s.Artifact)
-	rollout := s.Rollout
-	rollout.Windows = nil
-	put("rollout", rollout)
-	if len(s.Rollout.Windows) > 0 {
-		var words []string
-		for _, w := range s.Rollout.Windows {
-			words = append(words, w.words())
-		}
-		put("window", map[string]any{"": strings.Join(words, "; ")})
-	}
-	put("approval", s.Approval)
-	put("batch", s.Batch)
-	if len(s.DependsOn) > 0 {
-		put("depends_on", map[string]any{"": s.DependsOn})
-	}
-	return parts
-}
-
-// showJSON is a value as a person would write it.
-func showJSON(v json.RawMessage) string {
-	if v == nil {
-		return ""
-	}
-	var s string
-	if json.Unmarshal(v, &s) == nil {
-		return s
-	}
-	var list []string
-	if json.Unmarshal(v, &list) == nil {
-		return strings.Join(list, " ")
-	}
-	var t Text
-	if json.Unmarshal(v, &t) == nil && t.Credential != "" {
-		return t.String()
-	}
-	return string(v)
-}
-
-// gatesOf lists what a new revision of d will wait for, in the order of asking.
-func gatesOf(d Declared, in side, now time.Time) []Gate {
-	var gates []Gate
-	skipped := map[string]bool{}
-	for _, o := range in.overrides {
-		if meansService(o.Services, d.Name) && o.Until.After(now) {
-			for _, s := range o.Skip {
-				skipped[s] = true
-			}
-		}
-	}
-	add := func(name, detail string, args ...any) {
-		if !skipped[name] {
-			gates = append(gates, Gate{name, fmt.Sprintf(detail, args...)})
-		}
-	}
-	if a := d.Approval; a != nil {
-		add("approval", "%d of %s%s", a.Required, strings.Join(a.From, ", "), map[bool]string{true: ", and the changes' authors"}[a.Authors])
-	}
-	for _, h := range d.Holds {
-		if h.Gate != "approval" || d.Approval == nil {
-			add(h.Gate, "%s", h.Reason)
-		}
-	}
-	for _, f := range in.freezes {
-		if meansService(f.Services, d.Name) && (f.Until.IsZero() || f.Until.After(now)) {
-			add("freeze", "%s%s", f.Reason, between(f.From, f.Until))
-		}
-	}
-	for _, w := range d.Rollout.Windows {
-		add("window", "%s", w.words())
-	}
-	if len(d.DependsOn) > 0 {
-		add("depends_on", "%s", strings.Join(d.DependsOn, ", "))
-	}
-	if n := d.Rollout.Canary; n > 0 {
-		if b := d.Rollout.Bake; b > 0 && !skipped["bake"] {
-			add("canary", "%d first, then %s", n, shortDuration(b))
-		} else {
-			add("canary", "%d first", n)
-		}
-	}
-	if slices.Contains(d.Rollout.Written, "max_parallel") {
-		add("slot", "%s at once", d.Rollout.MaxParallel)
-	}
-	return gates
-}
-
-// words is "mon tue 09:00–16:00 Europe/Berlin".
-func (w Window) words() string {
-	days := strings.Join(w.Days, " ")
-	if days == "" {
-		days = "every day"
-	}
-	return fmt.Sprintf("%s %s–%s %s", days, w.From, w.To, w.Zone)
-}
-
-func meansService(services []string, name string) bool {
-	return len(services) == 0 || slices.Contains(services, name)
-}
-
-func between(from, until time.Time) string {
-	s := ""
-	if !from.IsZero() {
-		s += " from " + from.Format(time.RFC3339)
-	}
-	if !until.IsZero() {
-		s += " until " + until.Format(time.RFC3339)
-	}
-	return s
-}
-
-// shortDuration is Go's notation without zero seconds: "10m", not "10m0s".
-func shortDuration(d Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }

@@ -47,6 +47,10 @@ func TestCompareKinds(t *testing.T) {
 		{"added", "", compared("web", "1.0", ""), "added"},
 		{"orphaned", compared("web", "1.0", ""), "", "orphaned"},
 		{"removed", compared("web", "1.0", ""), "removed \"web\" {\n  hosts = {}\n}\n", "removed"},
+		{"removed after it was orphaned", "", "removed \"web\" {\n  hosts = {}\n}\n", "removed"},
+		{"removed long ago", "removed \"web\" {\n  hosts = {}\n}\n", "# comment\nremoved \"web\" {\n  hosts = {}\n}\n", ""},
+		{"removed from more hosts", "removed \"web\" {\n  hosts = { zone = \"a\" }\n}\n", "removed \"web\" {\n  hosts = {}\n}\n", "removed"},
+		{"a removal is held with its environment", "", "removed \"web\" {\n  hosts = {}\n}\nremoved \"web\" {", ""},
 		{"moved", compared("old", "1.0", ""), compared("web", "1.0", "") + "moved {\n  from = \"old\"\n  to   = \"web\"\n}\n", "moved install/archive.path /srv/old->/srv/web"},
 		{"held, not gone", compared("web", "1.0", ""), strings.Replace(compared("web", "1.0", ""), "hosts", "hostz", 1), "held"},
 		{"held as a file, not gone", compared("web", "1.0", ""), compared("web", "1.0", "") + "}", "held"},
@@ -68,6 +72,23 @@ func TestCompareKinds(t *testing.T) {
 				t.Error(d)
 			}
 		})
+	}
+}
+
+func TestHeldEnvironmentKeepsWhatItHas(t *testing.T) {
+	base := map[string]string{"prod/a.hcl": compared("web", "1.0", ""), "prod/b.hcl": compared("api", "1.0", "")}
+	head := map[string]string{"prod/a.hcl": compared("web", "1.1", ""), "prod/b.hcl": "service {"}
+	c := compareFiles(t, base, head)
+	if len(c.Environments) != 1 || !strings.HasPrefix(c.Environments[0].Held, "prod/b.hcl:1: ") || len(c.Environments[0].Services) != 2 {
+		t.Fatalf("%+v", c)
+	}
+	for _, s := range c.Environments[0].Services {
+		if s.Kind != KindHeld || s.To == nil || s.To.Version != "1.0" || !strings.HasPrefix(s.Detail, "held: prod/b.hcl:1: ") {
+			t.Errorf("%+v", s)
+		}
+	}
+	if c := compareFiles(t, head, head); len(c.Environments) != 1 || c.Environments[0].Held == "" {
+		t.Errorf("a fault that both have: %+v", c)
 	}
 }
 

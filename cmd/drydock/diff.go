@@ -20,12 +20,13 @@ type difference struct {
 	Head         string                  `json:"head"`
 	Environments []environmentDifference `json:"environments"`
 	Diagnostics  []finding               `json:"diagnostics"` // of the head
-	files        map[string]*hcl.File
-	diags        hcl.Diagnostics
+	BaseFaults   []finding               `json:"base_diagnostics,omitempty"`
+	errors       []error                 // both, with their lines
 }
 
 type environmentDifference struct {
 	Name     string              `json:"name"`
+	Held     string              `json:"held,omitempty"` // the fault that does
 	Services []serviceDifference `json:"services"`
 	Frozen   []spec.Freeze       `json:"frozen,omitempty"`
 	Unfrozen []spec.Freeze       `json:"unfrozen,omitempty"`
@@ -48,7 +49,10 @@ trailers of the commits between), and which gates hosts will wait for. HEAD is
 the checked-out commit if not said.
 
 "base...head" compares with the commit where the two parted, as git does: what a
-pull request brings. --output markdown is the comment for one.`,
+pull request brings. --output markdown is the comment for one.
+
+Errors in either commit are said, with exit code 1, and what can be compared is
+compared all the same.`,
 		Example: `  drydock diff origin/main
   drydock diff origin/main...HEAD --output markdown
   drydock diff HEAD~1 --host name=web-1,role=web`,
@@ -75,16 +79,7 @@ pull request brings. --output markdown is the comment for one.`,
 			if err != nil {
 				return err
 			}
-			switch output {
-			case "json":
-				return s.json(d)
-			case "markdown":
-				_, err = fmt.Fprint(s.Out, d.markdown())
-			default:
-				printDiagnostics(s, d.diags, d.files)
-				_, err = fmt.Fprint(s.Out, d.text())
-			}
-			return err
+			return d.say(s, output)
 		},
 	}
 	cmd.Flags().StringVarP(&dir, "directory", "C", ".", "the config repository")
@@ -92,6 +87,27 @@ pull request brings. --output markdown is the comment for one.`,
 	outputFlag(cmd, &output, "text", "json", "markdown")
 	_ = cmd.MarkFlagDirname("directory")
 	return cmd
+}
+
+func (d *difference) say(s streams, output string) error {
+	var err error
+	switch output {
+	case "json":
+		err = s.json(d)
+	case "markdown":
+		_, err = fmt.Fprint(s.Out, d.markdown())
+	default:
+		_, err = fmt.Fprint(s.Out, d.text())
+	}
+	if err != nil || len(d.errors) == 0 {
+		return err
+	}
+	if output != "json" { // which has them
+		for _, e := range d.errors {
+			report(s, e)
+		}
+	}
+	return exitCode(1)
 }
 
 func compare(ctx context.Context, dir, base, head string, merge bool, o spec.CompareOptions) (*difference, error) {
@@ -118,18 +134,25 @@ func compare(ctx context.Context, dir, base, head string, merge bool, o spec.Com
 		return nil, err
 	}
 	loader := spec.NewLoader() // what both have is read once
-	was, _ := loader.Load(baseHash, baseFS)
-	is, diags := loader.Load(headHash, headFS)
-	diags = errorsOnly(once(append(diags, is.Validate()...)))
+	was, wasDiags := loader.Load(baseHash, baseFS)
+	is, isDiags := loader.Load(headHash, headFS)
+	wasDiags = errorsOnly(once(append(wasDiags, was.Validate()...)))
+	isDiags = errorsOnly(once(append(isDiags, is.Validate()...)))
 	c := spec.Compare(was, is, o)
 
 	carried, err := changesBetween(ctx, repo, baseHash, headHash)
 	if err != nil {
 		return nil, err
 	}
-	d := &difference{Base: c.Base, Head: c.Head, Environments: []environmentDifference{}, Diagnostics: findings(diags), diags: diags, files: is.Files()}
+	d := &difference{Base: c.Base, Head: c.Head, Environments: []environmentDifference{}, Diagnostics: findings(isDiags), BaseFaults: findings(wasDiags)}
+	if len(isDiags) > 0 {
+		d.errors = append(d.errors, &fileError{isDiags, is.Files()})
+	}
+	if len(wasDiags) > 0 {
+		d.errors = append(d.errors, fmt.Errorf("the base %s has errors too", spec.Short(baseHash)), &fileError{wasDiags, was.Files()})
+	}
 	for _, e := range c.Environments {
-		ed := environmentDifference{Name: e.Name, Services: []serviceDifference{}, Frozen: e.Frozen, Unfrozen: e.Unfrozen}
+		ed := environmentDifference{Name: e.Name, Held: e.Held, Services: []serviceDifference{}, Frozen: e.Frozen, Unfrozen: e.Unfrozen}
 		for _, sc := range e.Services {
 			sd := serviceDifference{ServiceComparison: sc, Changes: carried[e.Name+"/"+sc.Service], Authors: []string{}}
 			if sd.Changes == nil || sc.Kind != spec.KindRelease && sc.Kind != spec.KindAdded && sc.Kind != spec.KindMoved {

@@ -17,7 +17,7 @@ import (
 // text is the difference for a terminal.
 func (d *difference) text() string {
 	if len(d.Environments) == 0 {
-		return fmt.Sprintf("%s..%s deploys nothing\n", spec.Short(d.Base), spec.Short(d.Head))
+		return fmt.Sprintf("%s..%s %s\n", spec.Short(d.Base), spec.Short(d.Head), d.nothing())
 	}
 	var b strings.Builder
 	for i, e := range d.Environments {
@@ -37,6 +37,9 @@ func (d *difference) text() string {
 				b.WriteString(strings.TrimRight(line, " \n") + "\n")
 			}
 		}
+		if e.Held != "" && len(e.Services) == 0 {
+			fmt.Fprintf(&b, "  held: %s\n", e.Held)
+		}
 		for _, s := range e.Services {
 			if lines := s.details(); len(lines) > 0 {
 				fmt.Fprintf(&b, "\n  %s\n", s.Service)
@@ -53,6 +56,14 @@ func (d *difference) text() string {
 		}
 	}
 	return b.String()
+}
+
+// nothing is what to say where no environment has a difference.
+func (d *difference) nothing() string {
+	if len(d.errors) > 0 {
+		return "changes nothing that could be read"
+	}
+	return "deploys nothing"
 }
 
 // details are the lines below the table about one service.
@@ -148,9 +159,9 @@ func gateNames(gates []spec.Gate) string {
 func (d *difference) markdown() string {
 	var b strings.Builder
 	if len(d.Environments) == 0 {
-		fmt.Fprintf(&b, "**Drydock:** merging deploys nothing. <sub>`%s..%s`</sub>\n", spec.Short(d.Base), spec.Short(d.Head))
+		fmt.Fprintf(&b, "**Drydock:** %s. <sub>`%s..%s`</sub>\n", "merging "+d.nothing(), spec.Short(d.Base), spec.Short(d.Head))
 	} else {
-		fmt.Fprintf(&b, "### Merging deploys %s\n", d.headline())
+		fmt.Fprintf(&b, "### Merging %s\n", d.headline())
 	}
 	if n := len(d.Diagnostics); n > 0 {
 		fmt.Fprintf(&b, "\n> [!CAUTION]\n> %s: hosts would hold what %s about at its last good declaration.\n", plural(n, "error"), map[bool]string{true: "it is", false: "they are"}[n == 1])
@@ -164,6 +175,9 @@ func (d *difference) markdown() string {
 	}
 	for _, e := range d.Environments {
 		fmt.Fprintf(&b, "\n**%s**\n", cell(e.Name))
+		if e.Held != "" && len(e.Services) == 0 {
+			fmt.Fprintf(&b, "\nheld: %s\n", cell(e.Held))
+		}
 		if len(e.Services) > 0 {
 			b.WriteString("\n| service | | from | to | hosts | waits for |\n|---|---|---|---|---|---|\n")
 			for _, s := range e.Services {
@@ -186,26 +200,64 @@ func (d *difference) markdown() string {
 	return b.String()
 }
 
-// headline counts what is below: "web 1.4.3 to prod", or "3 services to prod".
+const holds = "holds"
+
+// verbs are what merging does with services, in the order of the headline.
+// Services of one verb and environment are counted where there are several,
+// save those whose loss somebody must have meant.
+var verbs = [...]struct {
+	kinds      []string
+	verb, into string
+	version    bool
+	named      bool
+}{
+	{[]string{spec.KindRelease, spec.KindAdded, spec.KindMoved}, "deploys", "to", true, false},
+	{[]string{spec.KindAttempt}, "retries", "in", true, false},
+	{[]string{spec.KindSpec}, "changes how to run", "in", false, false},
+	{[]string{spec.KindRemoved}, "removes", "from", false, true},
+	{[]string{spec.KindOrphaned}, "orphans", "in", false, true},
+	{[]string{spec.KindHeld}, holds, "in", false, false},
+}
+
+// headline is what is below in one sentence: "deploys web 1.4.3 to prod, 3
+// services to staging and removes api from prod".
 func (d *difference) headline() string {
-	var words []string
-	for _, e := range d.Environments {
-		var going []serviceDifference
-		for _, s := range e.Services {
-			if s.To != nil {
-				going = append(going, s)
+	var clauses []string
+	for _, v := range verbs {
+		var words []string
+		for _, e := range d.Environments {
+			if e.Held != "" && v.verb == holds {
+				words = append(words, "all of "+cell(e.Name))
+				continue
+			}
+			var names []string
+			for _, s := range e.Services {
+				if !slices.Contains(v.kinds, s.Kind) {
+					continue
+				}
+				name := cell(s.Service)
+				if v.version {
+					name += " " + cell(version(s.To))
+				}
+				names = append(names, name)
+			}
+			if len(names) > 1 && !v.named {
+				names = []string{plural(len(names), "service")}
+			}
+			if len(names) > 0 {
+				words = append(words, fmt.Sprintf("%s %s %s", strings.Join(names, ", "), v.into, cell(e.Name)))
 			}
 		}
-		switch len(going) {
-		case 0:
-			words = append(words, "nothing to "+cell(e.Name))
-		case 1:
-			words = append(words, fmt.Sprintf("%s %s to %s", cell(going[0].Service), cell(version(going[0].To)), cell(e.Name)))
-		default:
-			words = append(words, fmt.Sprintf("%s to %s", plural(len(going), "service"), cell(e.Name)))
+		if len(words) > 0 {
+			clauses = append(clauses, v.verb+" "+strings.Join(words, ", "))
 		}
 	}
-	return strings.Join(words, ", ")
+	if n := len(clauses); n > 1 {
+		return strings.Join(clauses[:n-1], ", ") + " and " + clauses[n-1]
+	} else if n == 1 {
+		return clauses[0]
+	}
+	return "deploys nothing, and changes what is frozen"
 }
 
 func (s serviceDifference) markdownDetails(b *strings.Builder) {
