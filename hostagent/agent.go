@@ -206,7 +206,7 @@ func (a *Agent) Look(ctx context.Context) (reconcile.HostStatus, error) {
 	}
 	a.mu.Unlock()
 	for _, p := range plan.Services {
-		g := a.gate(p)
+		g := a.gate(ctx, p)
 		if g.Open() && p.State == reconcile.Progressing {
 			g = reconcile.Gate{Name: "agent", Reason: "no hostagent runs on this host: " + p.Reason}
 		}
@@ -229,7 +229,7 @@ func (a *Agent) Plan(ctx context.Context) (PlanReport, error) {
 	plan := peek.diff(ctx)
 	rep := PlanReport{Host: plan.Host, Commit: plan.Commit, Source: errorText(r.err), Services: []PlanService{}, Steps: []PlanStep{}}
 	for _, p := range plan.Services {
-		g := peek.gate(p)
+		g := peek.gate(ctx, p)
 		if diags := peek.want.Held[p.Service]; diags.HasErrors() && len(p.Steps) == 0 {
 			st := reconcile.Status(p, &reconcile.Remembered{}, peek.want, reconcile.Live{})
 			p.State, p.Reason, g = st.State, st.Reason, reconcile.Gate{}
@@ -291,12 +291,15 @@ func (a *Agent) diff(ctx context.Context) reconcile.Plan {
 	return reconcile.Diff(a.want, have)
 }
 
-func (a *Agent) gate(p reconcile.ServicePlan) reconcile.Gate {
+func (a *Agent) gate(ctx context.Context, p reconcile.ServicePlan) reconcile.Gate {
 	s := a.surroundings()
 	if g := reconcile.TrustGate(p, s); !g.Open() {
 		return g
 	}
-	return reconcile.TimingGate(p, s)
+	if g := reconcile.TimingGate(p, s); !g.Open() {
+		return g
+	}
+	return a.engine.HostGate(ctx, p)
 }
 
 // adopt makes what was resolved the agent's view.

@@ -125,9 +125,9 @@ func (c *carrying) prepare(life, until context.Context) Outcome {
 	if g := TimingGate(c.plan, c.Look()); !g.Open() {
 		return c.shut(g, g.Until)
 	}
-	if s, err := c.unprepared(until, c.plan.Steps[early:]); err != nil {
-		c.out.Err = at(s, err)
-		return c.shut(Gate{Name: "host", Reason: c.out.Err.Error(), Origin: s.Origin}, c.Now().Add(c.Jitter(retryUnprepared)))
+	if g := c.HostGate(until, c.plan); !g.Open() {
+		c.out.Err = errors.New(g.Reason)
+		return c.shut(g, c.Now().Add(c.Jitter(retryUnprepared)))
 	}
 	if c.plan.Slot {
 		release, g, err := c.Slots.Take(until, c.plan.Service, false)
@@ -155,22 +155,26 @@ func (c *carrying) shut(g Gate, at time.Time) Outcome {
 	return c.out
 }
 
-// unprepared is the first step for which the host lacks something, and what.
-func (c *carrying) unprepared(ctx context.Context, steps []Step) (Step, error) {
+// HostGate is shut while the host lacks something that a step of the plan will
+// need, and that its driver can tell before anything is out of service.
+func (e *Engine) HostGate(ctx context.Context, p ServicePlan) Gate {
+	if p.Resume {
+		return Gate{}
+	}
 	ctx, cancel := context.WithTimeout(ctx, retryUnprepared)
 	defer cancel()
-	for _, s := range steps {
-		d, err := c.Drivers.Driver(s)
-		if err != nil {
+	for _, s := range p.Steps {
+		d, err := e.Drivers.Driver(s)
+		if err != nil || s.Phase == Fetch {
 			continue // said when the step runs
 		}
 		if p, ok := d.(Preparer); ok {
 			if err := p.Prepare(ctx, s); err != nil {
-				return s, err
+				return Gate{Name: "host", Reason: at(s, err).Error(), Origin: s.Origin}
 			}
 		}
 	}
-	return Step{}, nil
+	return Gate{}
 }
 
 // unfetched waits outside: what fails before the drain fails no release.
