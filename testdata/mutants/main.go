@@ -146,7 +146,7 @@ func (m mutant) try(dir string) string {
 	if out, err := exec.CommandContext(ctx, "go", "build", "-C", dir, pkg).CombinedOutput(); err != nil {
 		return fmt.Sprintf("does not compile: %s", bytes.TrimSpace(out))
 	}
-	test := exec.CommandContext(ctx, "go", "test", "-count=1", "-timeout=4m", "-run", "^("+m.test+")$", pkg)
+	test := exec.CommandContext(ctx, "go", "test", "-count=1", "-timeout=4m", "-run", "^"+strings.ReplaceAll(m.test, "/", "$/^")+"$", pkg)
 	test.Dir = dir
 	out, err := test.CombinedOutput()
 	switch {
