@@ -54,6 +54,7 @@ the same time, the bump is applied again to what they pushed, up to ten times in
 	fl.StringVar(&f.credentials, "credentials", "", "with --fetch: the directory of credentials (default: $CREDENTIALS_DIRECTORY)")
 	fl.StringVar(&f.changesDir, "changes", "", "a clone of the service's own source, to list the changes in the commit")
 	fl.StringVar(&f.changes, "since", "", "with --changes: the commit or tag of the present release")
+	offerNames(cmd)
 	outputFlag(cmd, &f.output, "text", "json")
 	return cmd
 }

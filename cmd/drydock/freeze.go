@@ -67,6 +67,7 @@ without a commit.`,
 	cmd.Flags().BoolVar(&all, "all", false, "every environment")
 	cmd.Flags().StringSliceVar(&services, "service", nil, "only this service; may be repeated (default: all)")
 	cmd.Flags().StringVar(&until, "until", "", "when it ends: RFC 3339, or a time from now such as 4h (default: when it is lifted)")
+	offerNames(cmd)
 	outputFlag(cmd, &output, "text", "json")
 	return cmd
 }

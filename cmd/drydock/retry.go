@@ -38,6 +38,7 @@ was right, after what was wrong around it was mended.`,
 	}
 	place.register(cmd)
 	cmd.Flags().StringVarP(&environment, "env", "e", "", "the environment: a folder of the repository")
+	offerNames(cmd)
 	outputFlag(cmd, &output, "text", "json")
 	return cmd
 }

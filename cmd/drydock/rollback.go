@@ -51,6 +51,7 @@ History itself is never rewritten.`,
 	place.register(cmd)
 	cmd.Flags().StringVarP(&environment, "env", "e", "", "the environment: a folder of the repository")
 	cmd.Flags().StringVar(&to, "to", "", "the version to go back to (default: the one before the present one)")
+	offerNames(cmd)
 	outputFlag(cmd, &output, "text", "json")
 	return cmd
 }

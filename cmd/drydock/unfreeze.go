@@ -49,6 +49,7 @@ Nothing frozen is a success without a commit; a freeze that still stands is not.
 	cmd.Flags().StringVarP(&environment, "env", "e", "", "the environment: a folder of the repository")
 	cmd.Flags().BoolVar(&all, "all", false, "the freezes of every environment, at the root")
 	cmd.Flags().StringSliceVar(&services, "service", nil, "the freeze of just these services")
+	offerNames(cmd)
 	outputFlag(cmd, &output, "text", "json")
 	return cmd
 }
