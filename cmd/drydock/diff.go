@@ -107,6 +107,9 @@ func (d *difference) say(s streams, output string) error {
 			report(s, e)
 		}
 	}
+	if len(d.Diagnostics) == 0 {
+		return nil // only the base has errors: this is what mends them
+	}
 	return exitCode(1)
 }
 
@@ -149,7 +152,7 @@ func compare(ctx context.Context, dir, base, head string, merge bool, o spec.Com
 		d.errors = append(d.errors, &fileError{isDiags, is.Files()})
 	}
 	if len(wasDiags) > 0 {
-		d.errors = append(d.errors, fmt.Errorf("the base %s has errors too", spec.Short(baseHash)), &fileError{wasDiags, was.Files()})
+		d.errors = append(d.errors, fmt.Errorf("the base %s has errors", spec.Short(baseHash)), &fileError{wasDiags, was.Files()})
 	}
 	for _, e := range c.Environments {
 		ed := environmentDifference{Name: e.Name, Held: e.Held, Services: []serviceDifference{}, Frozen: e.Frozen, Unfrozen: e.Unfrozen}
