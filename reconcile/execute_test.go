@@ -355,6 +355,30 @@ func TestStuckPlanGivesWay(t *testing.T) {
 	}
 }
 
+// TestStuckRevertGivesWay: neither must a revert whose release the host cannot
+// bring back any more.
+func TestStuckRevertGivesWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := scenario{}.setUp(t)
+		w.faults["web/start/process"] = []error{errRelease, errHost, errHost, errHost}
+		w.pass(w.engine())
+		m := w.Memory()
+		if o := m.Service("web").Open; o == nil || o.Purpose != Revert {
+			t.Fatalf("no revert is on its way: %+v", o)
+		}
+		if p := DiffOne("web", w.want, w.observe()); !p.Resume {
+			t.Fatalf("while nothing newer is wanted it goes on: %+v", p)
+		}
+		w.wants(declared("web", "3"))
+		from := len(w.records)
+		w.converge()
+		if w.state() != "web converged runs 3" {
+			t.Error(w.state())
+		}
+		inOrder(t, w.journal[from:], []string{"halted web", "planned web", "closed web"})
+	})
+}
+
 // TestRepairGoesOn: what ran well once is started again for as long as it
 // takes, however often that fails.
 func TestRepairGoesOn(t *testing.T) {

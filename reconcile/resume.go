@@ -188,7 +188,7 @@ func removalOrder(p Phase) int {
 // declaration that nobody wants any more.
 func (d differ) givesWay(w spec.Wanted) bool {
 	o := d.have.Open
-	if !d.have.committed() || o.Purpose == Revert || o.stuck() == "" {
+	if !d.have.committed() || o.stuck() == "" {
 		return false
 	}
 	if d.want == nil {
