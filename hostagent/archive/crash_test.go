@@ -261,7 +261,7 @@ func faultAt(t *testing.T, strace, call, fault string, n int) bool {
 	log := filepath.Join(t.TempDir(), "strace")
 	cmd := exec.CommandContext(ctx, strace, "-f", "-qq", "-o", log, "-e", "trace="+call,
 		"-e", fmt.Sprintf("inject=%s:%s:when=%d", call, fault, n), os.Args[0], "-test.run=^TestChild$", "-test.v")
-	cmd.Env = append(os.Environ(), childEnv+"="+root, "GOMAXPROCS=1")
+	cmd.Env = append(os.Environ(), childEnv+"="+root, "GOMAXPROCS=1", "TMPDIR="+t.TempDir())
 	out, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {
 		t.Fatalf("%s %s %d hangs: %s", call, fault, n, out)
