@@ -253,8 +253,17 @@ func TestHook(t *testing.T) {
 	})
 }
 
+func TestCheckSuite(t *testing.T) {
+	block := func(timeout string, argv ...string) spec.Block {
+		return drivertest.Block(t, "check", "command", map[string]any{"command": argv, "interval": "1s", "timeout": timeout})
+	}
+	drivertest.Probes(t, drivertest.ProbeSuite{
+		Path: "service.check.command", Config: command.CheckConfig{}, New: func() reconcile.Prober { return command.Check{} },
+		Healthy: block("10s", "/bin/true"), Sick: block("10s", "/bin/false"), Silent: block("50ms", "/bin/sleep", "60"),
+	})
+}
+
 func TestCheck(t *testing.T) {
-	drivertest.Attributes(t, "service.check.command", command.CheckConfig{})
 	probe := func(args []string, timeout string) error {
 		return command.Check{}.Probe(t.Context(), drivertest.Step(reconcile.Check,
 			drivertest.Block(t, "check", "command", map[string]any{"command": args, "interval": "1s", "timeout": timeout})))

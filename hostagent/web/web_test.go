@@ -17,6 +17,7 @@ import (
 	"drydock/hostagent/drivertest"
 	"drydock/hostagent/web"
 	"drydock/reconcile"
+	"drydock/spec"
 )
 
 // app is what a drain calls.
@@ -128,8 +129,27 @@ func probe(t *testing.T, url string, attrs map[string]any) error {
 	return web.Check{}.Probe(t.Context(), drivertest.Step(reconcile.Check, drivertest.Block(t, "check", "http", all)))
 }
 
-func TestCheckAttributes(t *testing.T) {
-	drivertest.Attributes(t, "service.check.http", web.CheckConfig{})
+func TestCheckSuite(t *testing.T) {
+	release := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/sick":
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case "/silent":
+			<-release
+		}
+	}))
+	defer server.Close()
+	defer close(release)
+	block := func(path, timeout string) spec.Block {
+		return drivertest.Block(t, "check", "http", map[string]any{
+			"url": server.URL + path, "expect": map[string]any{"status": 200}, "interval": "1s", "timeout": timeout,
+		})
+	}
+	drivertest.Probes(t, drivertest.ProbeSuite{
+		Path: "service.check.http", Config: web.CheckConfig{}, New: func() reconcile.Prober { return web.Check{} },
+		Healthy: block("/", "10s"), Sick: block("/sick", "10s"), Silent: block("/silent", "50ms"),
+	})
 }
 
 func TestCheckBodyIsAWholeWord(t *testing.T) {
