@@ -116,6 +116,10 @@ func TestReadOnlyDisk(t *testing.T) {
 			t.Errorf("%v: %v", phase, err)
 		}
 	}
+	// A release that is there already needs no download that would meet it.
+	if err := r.driver.Do(t.Context(), r.step(reconcile.Fetch, "1.0.0", nil)); !errors.Is(err, unix.EROFS) {
+		t.Errorf("found out after the drain only: %v", err)
+	}
 	r.want("1.0.0", reconcile.Present, "") // looking needs no writing
 	remount(0)
 	r.converge("read-only")

@@ -16,8 +16,11 @@ const (
 	// ranWell is how long a process must have run for its next death to count
 	// as a first one again.
 	ranWell = 2 * time.Minute
-	// logEvery is how often the log's size is looked at.
-	logEvery = time.Minute
+	// logEvery is how often the log's size is looked at, and logSoon while it
+	// grows that fast: it lies beside the journal, and a service that only
+	// prints writes gigabytes a minute.
+	logEvery = 5 * time.Second
+	logSoon  = time.Second
 )
 
 // pause is how long to wait before the n-th start in a row (from 0).
@@ -123,14 +126,18 @@ func (d *Driver) keeper(ctx context.Context, v *service, s reconcile.Step, c con
 // watch returns when the process is dead or ctx ended, and bounds the log
 // meanwhile.
 func (d *Driver) watch(ctx context.Context, t argv.Trace, log string) {
+	next := logEvery
 	for {
-		look, cancel := context.WithTimeout(ctx, logEvery)
+		look, cancel := context.WithTimeout(ctx, next)
 		err := t.Main.Wait(look)
 		cancel()
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		boundLog(log)
+		next = logEvery
+		if boundLog(log) {
+			next = logSoon
+		}
 	}
 }
 

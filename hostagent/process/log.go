@@ -60,17 +60,17 @@ func openLog(path string) (*os.File, error) {
 	return f, nil
 }
 
-// boundLog moves a log aside that has grown too large. It is best effort: a
-// log must not stop a service.
-func boundLog(path string) {
+// boundLog moves a log aside that has grown too large, and reports whether it
+// had. It is best effort: a log must not stop a service.
+func boundLog(path string) bool {
 	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return
+		return false
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil || !info.Mode().IsRegular() || info.Size() < maxLog {
-		return
+		return false
 	}
 	aside := path + ".1"
 	_ = os.Remove(aside)
@@ -81,6 +81,7 @@ func boundLog(path string) {
 		to.Close()
 	}
 	_ = f.Truncate(0) // also if the copy failed: a full disk is worse than a lost log
+	return true
 }
 
 // environment is what env_file says, and over it env.

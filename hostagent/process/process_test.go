@@ -590,3 +590,31 @@ func TestDriver(t *testing.T) {
 		Config: process.Config{}, Reference: "service.start.process",
 	})
 }
+
+// TestLogIsBoundedWhileItRuns: a service that only prints must not take the
+// disk that the journal lies on.
+func TestLogIsBoundedWhileItRuns(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log")
+	r := newRig(t, map[string]any{"log": log})
+	d := r.driver()
+	do(t, d, r.step())
+	r.pid(t, 1)
+	if err := d.Keep(deadline(t), r.step()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(log, 20<<20); err != nil {
+		t.Fatal(err)
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for late := time.After(30 * time.Second); ; {
+		if info, err := os.Stat(log); err == nil && info.Size() < 1<<20 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatal("the log was not moved aside")
+		}
+	}
+}

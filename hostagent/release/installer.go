@@ -15,6 +15,8 @@ import (
 	"drydock/hostagent/durable"
 	"drydock/reconcile"
 	"drydock/spec"
+
+	"golang.org/x/sys/unix"
 )
 
 // Block is what an installer's block asks for.
@@ -179,6 +181,10 @@ func (i *Installer) fetch(ctx context.Context, s reconcile.Step, p Place, b Bloc
 func (s *Store) ready(p Place) error {
 	if _, err := s.owner(p.User); err != nil {
 		return err
+	}
+	// A release that was kept needs no download, which would have met this.
+	if err := unix.Access(p.Path, unix.W_OK); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return durable.HostFault(fmt.Errorf("%s cannot be written to: %w", p.Path, err))
 	}
 	_, err := p.readCurrent()
 	return err
