@@ -101,7 +101,10 @@ func Status(p ServicePlan, r *Remembered, want spec.Wanted, live Live) ServiceSt
 	}
 	if diags := want.Held[p.Service]; len(diags) > 0 && s.State != Progressing && s.State != Halted {
 		s.State, s.Gate = Waiting, "declaration"
-		s.Reason = "kept at its last good declaration: " + firstError(diags)
+		s.Reason = "held back, with no earlier declaration to stay at: " + firstError(want.Commit, diags)
+		if s.Wanted != nil || s.Running != nil {
+			s.Reason = "kept at its last good declaration: " + firstError(want.Commit, diags)
+		}
 	}
 	return s
 }
@@ -150,13 +153,13 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-func firstError(diags hcl.Diagnostics) string {
+func firstError(commit string, diags hcl.Diagnostics) string {
 	for _, d := range diags {
 		if d.Severity == hcl.DiagError {
 			if d.Subject == nil {
 				return d.Summary + ". " + d.Detail
 			}
-			return fmt.Sprintf("%s:%d: %s. %s", d.Subject.Filename, d.Subject.Start.Line, d.Summary, d.Detail)
+			return fmt.Sprintf("%s: %s. %s", spec.Origin{Commit: commit, Range: *d.Subject}, d.Summary, d.Detail)
 		}
 	}
 	return ""
