@@ -52,6 +52,23 @@ type Preparer interface {
 	Prepare(ctx context.Context, s Step) error
 }
 
+// Previewer is a driver that can say in advance what a step will do in
+// particular, such as the migrations that are pending. It is asked after the
+// fetch and before the drain, and by a person's plan; it changes nothing. ""
+// means that there is nothing to say; an error that wraps ErrUnfetched, that it
+// cannot be known before the release is on the host.
+type Previewer interface {
+	Preview(ctx context.Context, s Step) (string, error)
+}
+
+// Holder is a drain driver whose drain may get lost by what happens around it,
+// as a load balancer's reload does. Between the drain and the undrain of a plan
+// the engine runs Hold beside the steps; it puts the drain back wherever it is
+// lost, says so in the log, and returns when ctx ends.
+type Holder interface {
+	Hold(ctx context.Context, s Step)
+}
+
 // Keeper is a driver whose started process it keeps running itself, because no
 // other supervisor does. Keep returns at once and keeps until ctx ends;
 // a second call for the same service replaces the first.
@@ -106,6 +123,13 @@ func (i *Is) UnmarshalText(text []byte) error {
 	*i = Is(n)
 	return err
 }
+
+// ErrUntouched says that a migration that failed changed nothing: the release
+// before it runs on the data as it did, so a revert may go back to it.
+var ErrUntouched = errors.New("nothing was applied")
+
+// ErrUnfetched says that something cannot be known before the release is there.
+var ErrUnfetched = errors.New("known after the fetch")
 
 // ErrUnknown says that it cannot be found out whether a step took effect.
 var ErrUnknown = errors.New("outcome unknown")
@@ -188,6 +212,11 @@ type Env struct {
 	// host's fault, names the credential, and never shows its content.
 	Credential func(name string) (string, error)
 
+	// Note writes down what a step is about to do in particular, for a step
+	// whose outcome could not be found out without it: it is durable when Note
+	// returns. The last note of a step that was begun comes back as Step.Note.
+	Note func(ctx context.Context, s Step, note string) error
+
 	// Output takes what a command printed, capped, for the log.
 	Output func(s Step) io.Writer
 }
@@ -217,6 +246,10 @@ type Step struct {
 	Target   spec.Service `json:"-"` // the revision that the step belongs to; for a removal, the running one
 	Previous string       `json:"-"` // the version that ran before; "" on a first install
 	Host     string       `json:"-"`
+
+	// Note is what the step's driver wrote down last when it did this step
+	// before, and did not end; "" otherwise.
+	Note string `json:"-"`
 
 	// Adopt is the target of a foreign `current` link that an install step
 	// must switch back to instead of a release of ours; "" otherwise.

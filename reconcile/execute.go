@@ -422,7 +422,7 @@ func crossed(r *Remembered) bool {
 		}
 		_ = jsonInto(b.Config, &cfg)
 		p, began := r.Migrated[migrationKey(b, r.Open.Target.Release)]
-		return began && p.Tries > 0 && !cfg.Compatible
+		return began && p.Tries > 0 && !cfg.Compatible && (p.Is != Failed || p.Touched)
 	})
 }
 

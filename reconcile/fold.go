@@ -115,7 +115,7 @@ func (s *Remembered) apply(r Record) (gone bool) {
 			p.Progress = maps.Clone(p.Progress)
 			s.Open = &p
 		}
-	case Begun, Done, Failed:
+	case Begun, Done, Failed, Noted:
 		s.progress(r)
 	case Quarantined:
 		if r.Revision != nil && s.quarantined(*r.Revision) == nil {
@@ -196,7 +196,15 @@ func (s *Remembered) progress(r Record) {
 }
 
 func (p Progress) next(r Record) Progress {
+	if r.Kind == Noted {
+		p.Note, p.At = r.Reason, r.Time
+		return p
+	}
+	p.Touched = p.Touched || p.Is == Begun && r.Kind == Begun || r.Kind == Failed && !r.Untouched
 	p.Is, p.At, p.Reason = r.Kind, r.Time, r.Reason
+	if r.Kind == Done {
+		p.Note = ""
+	}
 	if r.Kind == Begun {
 		p.Tries++
 	}

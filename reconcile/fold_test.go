@@ -23,6 +23,8 @@ func TestFold(t *testing.T) {
 	undrain := with(drain, Done)
 	undrain.Phase = Undrain
 	migrate := Record{Kind: Begun, Service: "web", Step: "web/migrate/sql", Phase: Migrate, Commits: true, Block: &two.Migrates[0]}
+	noted, untouched := with(migrate, Noted), with(migrate, Failed)
+	noted.Reason, untouched.Untouched = "n", true
 	rev := two.Revision()
 	for _, c := range []struct {
 		name    string
@@ -55,6 +57,14 @@ func TestFold(t *testing.T) {
 		{"reverted", append(ran, planned(two, Deploy), planned(one, Revert), closed), func(_ *Memory, r *Remembered) bool {
 			return r.Running.Service.Release.Version == "1" && len(r.Past) == 0
 		}},
+		{"a note outlives the plan", append(ran, planned(two, Deploy), migrate, noted), func(_ *Memory, r *Remembered) bool {
+			return r.Open.Progress[migrate.Step].Note == "n" && r.Open.Progress[migrate.Step].Is == Begun && r.Migrated[migrationKey(two.Migrates[0], two.Release)].Note == "n"
+		}},
+		{"and ends with its step", append(ran, planned(two, Deploy), migrate, noted, with(migrate, Done)), func(_ *Memory, r *Remembered) bool { return r.Open.Progress[migrate.Step].Note == "" }},
+		{"an incompatible migration that began is crossed", append(ran, planned(two, Deploy), migrate), func(_ *Memory, r *Remembered) bool { return crossed(r) }},
+		{"one that changed nothing is not", append(ran, planned(two, Deploy), migrate, untouched), func(_ *Memory, r *Remembered) bool { return !crossed(r) }},
+		{"whatever an earlier try did", append(ran, planned(two, Deploy), migrate, with(migrate, Failed), migrate, untouched), func(_ *Memory, r *Remembered) bool { return crossed(r) }},
+		{"or may have done before it was killed", append(ran, planned(two, Deploy), migrate, migrate, untouched), func(_ *Memory, r *Remembered) bool { return crossed(r) }},
 		{"three repairs", append(ran, planned(one, Mend), closed, planned(one, Mend), closed, planned(one, Mend), closed), func(_ *Memory, r *Remembered) bool { return r.Repairs == 3 }},
 		{"a repair that held starts the count anew", append(ran, planned(one, Mend), closed, planned(one, Mend), Record{Kind: Closed, Service: "web", Time: at.Add(2 * time.Hour), Boot: "b"}),
 			func(_ *Memory, r *Remembered) bool { return r.Repairs == 1 }},

@@ -83,6 +83,12 @@ type Progress struct {
 	At     time.Time `json:"at"`
 	Reason string    `json:"reason,omitempty"`
 
+	// Note is what the driver noted last; kept until the step is done.
+	Note string `json:"note,omitempty"`
+	// Touched: a try of a migration failed, or was cut off, that did not prove
+	// that nothing was applied.
+	Touched bool `json:"touched,omitempty"`
+
 	// Faults are the tries that failed, and not by the host's fault.
 	Faults int `json:"faults,omitempty"`
 	// Attempt is, of a migration, the release's attempt that began it last.

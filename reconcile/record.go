@@ -18,6 +18,7 @@ const (
 	Begun       Kind = "begun"       // Step is about to act
 	Done        Kind = "done"        // Step has acted
 	Failed      Kind = "failed"      // Step did not; Blame and Reason say why
+	Noted       Kind = "noted"       // Step is about to do what Reason says, which its driver must know after a crash
 	Quarantined Kind = "quarantined" // Revision of Service must not be tried again
 	Stopped     Kind = "halted"      // Service needs a person; Reason says what to do
 	Closed      Kind = "closed"      // the open plan of Service reached its end
@@ -32,18 +33,20 @@ const (
 // Record is one line of the journal. It is durable before what it announces
 // happens (Begun), or after what it reports happened (all others).
 type Record struct {
-	Seq      uint64         `json:"seq"`  // given by the journal
-	Time     time.Time      `json:"time"` // for people; nothing is ordered by it
-	Boot     string         `json:"boot,omitempty"`
-	Kind     Kind           `json:"kind"`
-	Service  string         `json:"service,omitempty"`
-	Step     string         `json:"step,omitempty"`    // a step's ID
-	Phase    Phase          `json:"phase"`             // of the step; means nothing without one
-	Commits  bool           `json:"commits,omitempty"` // the step costs availability (Step.Commits)
-	Blame    Blame          `json:"blame,omitempty"`
-	Reason   string         `json:"reason,omitempty"`
-	Commit   string         `json:"commit,omitempty"`
-	Revision *spec.Revision `json:"revision,omitempty"`
-	Block    *spec.Block    `json:"block,omitempty"` // of a drain or undrain step: where we stand drained
-	Plan     *OpenPlan      `json:"plan,omitempty"`
+	Seq     uint64    `json:"seq"`  // given by the journal
+	Time    time.Time `json:"time"` // for people; nothing is ordered by it
+	Boot    string    `json:"boot,omitempty"`
+	Kind    Kind      `json:"kind"`
+	Service string    `json:"service,omitempty"`
+	Step    string    `json:"step,omitempty"`    // a step's ID
+	Phase   Phase     `json:"phase"`             // of the step; means nothing without one
+	Commits bool      `json:"commits,omitempty"` // the step costs availability (Step.Commits)
+	Blame   Blame     `json:"blame,omitempty"`
+	Reason  string    `json:"reason,omitempty"`
+	// Untouched: a migration failed, and nothing was applied for certain.
+	Untouched bool           `json:"untouched,omitempty"`
+	Commit    string         `json:"commit,omitempty"`
+	Revision  *spec.Revision `json:"revision,omitempty"`
+	Block     *spec.Block    `json:"block,omitempty"` // of a drain or undrain step: where we stand drained
+	Plan      *OpenPlan      `json:"plan,omitempty"`
 }

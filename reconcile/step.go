@@ -21,6 +21,7 @@ func (c *carrying) step(ctx context.Context, s Step) error {
 	ctx, cancel := context.WithTimeout(ctx, longest(s))
 	defer cancel()
 
+	s.Note = c.noted(s)
 	skip, err := c.already(ctx, d, s)
 	if err != nil || skip {
 		return at(s, err)
@@ -46,6 +47,7 @@ func (c *carrying) step(ctx context.Context, s Step) error {
 			return at(s, err) // stopped from outside: neither done nor failed
 		}
 		rec.Kind, rec.Blame, rec.Reason = Failed, BlameOf(err), reason(err)
+		rec.Untouched = s.Phase == Migrate && errors.Is(err, ErrUntouched)
 		return at(s, errors.Join(err, c.appendAfter(ctx, rec, c.Now().Sub(began))))
 	}
 	rec.Kind = Done
@@ -93,6 +95,16 @@ func (c *carrying) already(ctx context.Context, d Driver, s Step) (bool, error) 
 		return done, err
 	}
 	return false, nil
+}
+
+// noted is what the step's driver wrote down before it was cut off: in this
+// plan or, for a migration, in an earlier one of the same release.
+func (c *carrying) noted(s Step) string {
+	if p := c.progress(s.ID); p.Note != "" || !phases[s.Phase].once {
+		return p.Note
+	}
+	m := c.Journal.Memory()
+	return m.Service(s.Service).Migrated[migrationKey(s.Block, s.Target.Release)].Note
 }
 
 // onceMore marks a migration that an earlier attempt of its release began: a

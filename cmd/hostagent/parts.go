@@ -92,7 +92,7 @@ func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, h
 	p := &parts{config: cfg, journal: j, source: source, log: log}
 	p.agent = hostagent.New(hostagent.Options{
 		Host: cfg.Host, Parallel: cfg.Parallel, Alone: cfg.Alone, URL: cfg.Source.URL, Version: buildVersion().Version,
-		Source: following{source}, Journal: j, Drivers: drivers(cfg, log, credential),
+		Source: following{source}, Journal: j, Drivers: drivers(cfg, log, credential, noting(j)),
 		Log: log, Now: now, Jitter: spread, Boot: boot,
 		Rename: renaming(filepath.Join(cfg.State, driversDir)),
 		Watch:  h.watch, Quiet: h.quiet, Polled: h.poll, Passed: h.pass,
@@ -109,12 +109,13 @@ func (p *parts) Close() {
 }
 
 // drivers are all that this build has. A new one is one more line.
-func drivers(cfg hostagent.Config, log *slog.Logger, credential func(string) (string, error)) *hostagent.Registry {
+func drivers(cfg hostagent.Config, log *slog.Logger, credential func(string) (string, error), note noter) *hostagent.Registry {
 	env := func(name string) reconcile.Env {
 		return reconcile.Env{
 			StateDir:   filepath.Join(cfg.State, driversDir, name),
 			Private:    cfg.State,
 			Credential: credential,
+			Note:       note,
 			Output:     func(s reconcile.Step) io.Writer { return outputLog{log, s} },
 		}
 	}
@@ -133,6 +134,20 @@ func drivers(cfg hostagent.Config, log *slog.Logger, credential func(string) (st
 	r.AddCheck("tcp", tcp.Check{})
 	r.AddCheck("command", command.Check{})
 	return r
+}
+
+// noter is reconcile.Env.Note.
+type noter func(ctx context.Context, s reconcile.Step, note string) error
+
+func noting(j *journal.Journal) noter {
+	return func(ctx context.Context, s reconcile.Step, note string) error {
+		rec := reconcile.Record{Kind: reconcile.Noted, Service: s.Service, Step: s.ID, Phase: s.Phase, Reason: note, Commits: s.Commits()}
+		if s.Phase == reconcile.Migrate {
+			rec.Block = &s.Block
+		}
+		_, err := j.Append(ctx, rec)
+		return err
+	}
 }
 
 // renaming moves what each driver keeps of a service, a folder of its name.
