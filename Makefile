@@ -19,15 +19,16 @@ build:
 test: deps lint
 	$(GO) run ./testdata/fullrun -race -timeout 20m ./...
 
-DEBIAN = git-daemon-sysvinit strace e2fsprogs util-linux procps zip zstd
+DEBIAN = git-daemon-sysvinit strace e2fsprogs util-linux procps zip zstd \
+	systemd-container dbus debootstrap haproxy nginx-light postgresql mariadb-server rpm
 deps:
 	@testdata/deps $(DEBIAN)
 
 lint:
 	@out=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
 	  if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
-	$(GO) vet ./...
-	$(GO) tool staticcheck ./...
+	$(GO) vet ./... ./testdata/rig
+	$(GO) tool staticcheck ./... ./testdata/rig
 
 bench:
 	testdata/bench/run
