@@ -239,7 +239,11 @@ func (a *Agent) Plan(ctx context.Context) (PlanReport, error) {
 			ps.Gate, ps.GateReason, ps.Missing = "", "", nil
 		}
 		rep.Services = append(rep.Services, ps)
+		previews := peek.engine.Preview(ctx, p)
 		for _, s := range p.Steps {
+			if more := previews[s.ID]; more != "" {
+				s.Detail += ": " + more
+			}
 			rep.Steps = append(rep.Steps, PlanStep{ID: s.ID, Service: s.Service, Phase: s.Phase, Action: s.Action, Detail: s.Detail, Origin: s.Origin.String()})
 		}
 	}

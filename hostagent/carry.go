@@ -35,6 +35,7 @@ func (l *loop) carry(until context.Context, name string, want spec.Wanted) recon
 	l.mu.Unlock()
 	switch {
 	case plan.Empty():
+		l.engine.HoldOpen(l.life, name) // it may be out for a person, and stays so
 		l.atRest(name, m.Service(name))
 		return reconcile.Outcome{Service: name}
 	case !wait || len(plan.Steps) == 0:

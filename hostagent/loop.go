@@ -68,6 +68,7 @@ func (a *Agent) loop(ctx context.Context, wakes <-chan struct{}, forever bool) e
 		a.looping = false
 	}()
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer a.engine.Release()
 	defer end()
 	l := &loop{Agent: a, ctx: ctx, life: life, forever: forever, timer: time.NewTimer(time.Hour)}
 	defer l.timer.Stop()

@@ -42,7 +42,8 @@ type Engine struct {
 	Log     *slog.Logger
 	Watch   func(Progressed) // every record and stage as it happens, from several goroutines; must not block
 
-	took func(transition) // for the test that holds the drawing to the executor
+	holds heldDrains
+	took  func(transition) // for the test that holds the drawing to the executor
 }
 
 // Progressed is what a watcher sees of a plan on its way.

@@ -19,13 +19,14 @@ import (
 // the process; until, a child of life, also ends when the plan is superseded,
 // and counts only while nothing is out of service.
 func (e *Engine) Carry(life, until context.Context, p ServicePlan) (out Outcome) {
-	c := &carrying{Engine: e, plan: p, out: Outcome{Service: p.Service}, blind: map[string]int{}}
+	c := &carrying{Engine: e, plan: p, life: life, out: Outcome{Service: p.Service}, blind: map[string]int{}}
 	defer func() { out.Changed = c.changed.Load() }()
 	for _, r := range p.Records {
 		if err := c.append(life, r); err != nil {
 			return c.unwritten(err)
 		}
 	}
+	c.HoldOpen(life, p.Service)
 	c.wake()
 	switch {
 	case len(p.Steps) == 0 && !p.Resume:
@@ -48,6 +49,7 @@ func (e *Engine) Carry(life, until context.Context, p ServicePlan) (out Outcome)
 type carrying struct {
 	*Engine
 	plan  ServicePlan
+	life  context.Context // of the process; what is held ends with it
 	stage Stage
 	out   Outcome
 
@@ -129,6 +131,7 @@ func (c *carrying) prepare(life, until context.Context) Outcome {
 		c.out.Err = errors.New(g.Reason)
 		return c.shut(g, c.Now().Add(c.Jitter(retryUnprepared)))
 	}
+	previews := c.Preview(until, c.plan) // before the slot: it may take a while
 	if c.plan.Slot {
 		release, g, err := c.Slots.Take(until, c.plan.Service, false)
 		if err != nil || !g.Open() {
@@ -145,6 +148,9 @@ func (c *carrying) prepare(life, until context.Context) Outcome {
 		return c.out
 	}
 	c.plan.Steps = c.plan.Steps[early:]
+	for _, id := range sortedKeys(previews) {
+		c.Log.Info("about to", "service", c.plan.Service, "step", id, "what", previews[id])
+	}
 	c.on(OnCommit)
 	return c.steps(life)
 }
@@ -169,12 +175,42 @@ func (e *Engine) HostGate(ctx context.Context, p ServicePlan) Gate {
 			continue // said when the step runs
 		}
 		if p, ok := d.(Preparer); ok {
-			if err := p.Prepare(ctx, s); err != nil {
-				return Gate{Name: "host", Reason: at(s, err).Error(), Origin: s.Origin}
+			if err := p.Prepare(ctx, s); err != nil && !errors.Is(err, ErrUnfetched) {
+				g := Gate{Name: "host", Reason: at(s, err).Error(), Origin: s.Origin}
+				if BlameOf(err) == OfRelease {
+					g.Name = "release" // the old one serves on; only another release helps
+				}
+				return g
 			}
 		}
 	}
 	return Gate{}
+}
+
+// Preview is what the drivers can say of a plan's steps in advance, by step ID.
+func (e *Engine) Preview(ctx context.Context, p ServicePlan) map[string]string {
+	ctx, cancel := context.WithTimeout(ctx, retryUnprepared)
+	defer cancel()
+	said := map[string]string{}
+	for _, s := range p.Steps {
+		d, err := e.Drivers.Driver(s)
+		if err != nil {
+			continue
+		}
+		v, ok := d.(Previewer)
+		if !ok {
+			continue
+		}
+		switch text, err := v.Preview(ctx, s); {
+		case errors.Is(err, ErrUnfetched):
+			said[s.ID] = ErrUnfetched.Error()
+		case err != nil:
+			said[s.ID] = "not known: " + err.Error()
+		case text != "":
+			said[s.ID] = text
+		}
+	}
+	return said
 }
 
 // unfetched waits outside: what fails before the drain fails no release.

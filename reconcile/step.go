@@ -26,6 +26,13 @@ func (c *carrying) step(ctx context.Context, s Step) error {
 	if err != nil || skip {
 		return at(s, err)
 	}
+	if s.Block.Type == "drain" {
+		if s.Phase == Undrain {
+			c.letGo(s)
+		} else {
+			defer c.hold(c.life, s)
+		}
+	}
 	if outer.Err() != nil {
 		return at(s, outer.Err()) // a migration that is begun only to be cut off would halt
 	}
