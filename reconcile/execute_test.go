@@ -73,7 +73,9 @@ func scenarios() []scenario {
 		{name: "migration fails", edit: []func(*spec.Service){migrating(false)}, before: failing("web/migrate/sql", errPasses),
 			state: "web halted runs 1 drained", or: "web converged runs 2", check: func(t *testing.T, w *world) { w.startedOnce(t, "web2") }},
 		{name: "incompatible migration that changed nothing", edit: []func(*spec.Service){migrating(false)},
-			before: func(w *world) { w.always["web/migrate/sql"] = ReleaseFault(fmt.Errorf("syntax error: %w", ErrUntouched), "") },
+			before: func(w *world) {
+				w.always["web/migrate/sql"] = ReleaseFault(fmt.Errorf("syntax error: %w", ErrUntouched), "")
+			},
 			// Cut off in the middle, nobody knows what its first try did.
 			state: "web reverted runs 1", or: "web halted runs 1 drained", has: []string{"failed web/migrate"}},
 		{name: "first install fails", first: true, before: func(w *world) { w.bad["2"] = true }, state: "web halted", hasNot: []string{"quarantined"},
