@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"syscall"
 )
 
 var leftover = regexp.MustCompile(`\.tmp-[0-9a-f]{16}$`)
@@ -29,23 +30,33 @@ func Leftover(name string) bool { return leftover.MatchString(filepath.Base(name
 
 // WriteFile puts data at path, mode regardless of the umask.
 func WriteFile(path string, data []byte, mode fs.FileMode) error {
-	return write(path, data, mode, true)
+	return write(path, data, mode, true, nil)
+}
+
+// Replace is WriteFile over a file that is somebody else's: old says what it
+// was, and the new one has its owner, group and mode.
+func Replace(path string, data []byte, old fs.FileInfo) error {
+	owner, _ := old.Sys().(*syscall.Stat_t)
+	return write(path, data, old.Mode().Perm(), true, owner)
 }
 
 // WriteCache is WriteFile without any fsync, for content that is checked when
 // it is read and can be made again: still whole-old or whole-new while the
 // machine stays up, anything after a power cut.
 func WriteCache(path string, data []byte, mode fs.FileMode) error {
-	return write(path, data, mode, false)
+	return write(path, data, mode, false, nil)
 }
 
-func write(path string, data []byte, mode fs.FileMode, sync bool) error {
+func write(path string, data []byte, mode fs.FileMode, sync bool, owner *syscall.Stat_t) error {
 	tmp := TempName(path)
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(data)
+	if err == nil && owner != nil {
+		err = f.Chown(int(owner.Uid), int(owner.Gid))
+	}
 	if err == nil {
 		err = f.Chmod(mode)
 	}
