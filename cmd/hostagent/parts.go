@@ -21,6 +21,7 @@ import (
 	"drydock/hostagent/durable"
 	"drydock/hostagent/file"
 	"drydock/hostagent/gitsource"
+	"drydock/hostagent/haproxy"
 	"drydock/hostagent/journal"
 	"drydock/hostagent/process"
 	"drydock/hostagent/tcp"
@@ -123,6 +124,7 @@ func drivers(cfg hostagent.Config, log *slog.Logger, credential func(string) (st
 	r.Add("drain", "file", file.New(env("file")))
 	r.Add("drain", "http", web.NewDrain(env("http")))
 	r.Add("drain", "command", command.NewDrain(env("command")))
+	r.Add("drain", "haproxy", haproxy.New(env("haproxy")))
 	r.Add("install", "archive", archive.New(env("archive")))
 	r.Add("install", "binary", binary.New(env("binary")))
 	r.Add("install", "command", command.NewInstall(env("command")))
