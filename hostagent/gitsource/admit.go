@@ -33,7 +33,7 @@ func (s *Source) fetch(ctx context.Context, c *clone, sess session, dog *watchdo
 	if err != nil {
 		return nil, localDamage{err}
 	}
-	stream, err := sess.pack(tip, haves, c.objects)
+	stream, err := sess.pack([]plumbing.Hash{tip}, haves, c.objects)
 	if err != nil {
 		return nil, err
 	}

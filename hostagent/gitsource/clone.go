@@ -23,7 +23,8 @@ const (
 	refHead     = "refs/drydock/head"     // the last head that was fetched whole
 
 	damagedFile = "drydock-damaged" // why the clone must not be trusted any more
-	maxPacks    = 50                // past it, the packs are joined
+	lockFile    = "drydock.lock"
+	maxPacks    = 50 // past it, the packs are joined
 )
 
 // clone is the agent's own repository: bare, full history of one branch. Any
@@ -99,7 +100,7 @@ func (c *clone) mark(why error) {
 // lock keeps another process from fetching into the same clone, and waits for
 // one that does.
 func (c *clone) lock(ctx context.Context, patience time.Duration) (unlock func(), err error) {
-	f, err := os.OpenFile(filepath.Join(c.dir, "drydock.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(filepath.Join(c.dir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -253,6 +253,8 @@ func (s *Source) ask(ctx context.Context, c *clone, r remote, marks []plumbing.H
 		err = fail(ErrUnreachable, "%w. Make room on the disk of the state directory, or mend it; what was accepted last stays in force", err)
 	case !typed(err):
 		err = fail(ErrUnreachable, "%w. Check the URL, the network and the server; what was accepted last stays in force", err)
+	case errors.Is(err, ErrUnreachable):
+		err = fail(ErrUnreachable, "%w; what was accepted last stays in force", err)
 	}
 	return a, &remoteError{r.name, err}
 }
@@ -281,9 +283,13 @@ func (s *Source) askOnce(ctx context.Context, c *clone, r remote, marks []plumbi
 		return answer{}, because(ctx, err)
 	}
 	defer sess.close()
-	tip, err := sess.tip(s.o.Branch)
+	listed, err := sess.list(s.o.Branch)
 	if err != nil {
 		return answer{}, because(ctx, err)
+	}
+	tip, err := listed.tip(s.o.Branch)
+	if err != nil {
+		return answer{}, err
 	}
 	a := answer{from: r.name}
 	head, known, err := knownCommit(c, tip)

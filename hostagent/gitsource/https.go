@@ -47,7 +47,7 @@ func sameHost(req *http.Request, via []*http.Request) error {
 	from := via[0]
 	switch {
 	case req.URL.Scheme != from.URL.Scheme || req.URL.Host != from.URL.Host:
-		return fail(ErrDenied, "%s redirects to another place, %s://%s, which is not followed. Write the new address into source.url if it is right", from.URL.Host, req.URL.Scheme, req.URL.Host)
+		return fail(ErrDenied, "%s redirects to another place, %s://%s, which is not followed. Write the new address into the URL if it is right", from.URL.Host, req.URL.Scheme, req.URL.Host)
 	case from.Method != http.MethodGet:
 		return fail(ErrDenied, "%s redirects a fetch, which is not followed", from.URL.Host)
 	case len(via) > 5:
@@ -112,22 +112,22 @@ type challenged struct {
 	token string
 }
 
-func (c *challenged) tip(ref string) (plumbing.Hash, error) {
-	h, err := c.httpSession.tip(ref)
+func (c *challenged) list(ref string) (advertised, error) {
+	a, err := c.httpSession.list(ref)
 	var status *statusError
 	if c.token == "" || !errors.As(err, &status) || !status.bearer {
-		return h, err
+		return a, err
 	}
 	c.auth = func(req *http.Request) { req.Header.Set("Authorization", "Bearer "+c.token) }
-	return c.httpSession.tip(ref)
+	return c.httpSession.list(ref)
 }
 
-func (s *httpSession) tip(ref string) (plumbing.Hash, error) {
+func (s *httpSession) list(ref string) (a advertised, err error) {
 	at := s.base.JoinPath("info", "refs")
 	at.RawQuery = "service=" + serviceName
 	res, err := s.do(http.MethodGet, at, nil, "application/x-"+serviceName+"-advertisement")
 	if err != nil {
-		return plumbing.ZeroHash, err
+		return a, err
 	}
 	defer res.Body.Close()
 	if p, ok := strings.CutSuffix(res.Request.URL.Path, "/info/refs"); ok {
@@ -137,22 +137,20 @@ func (s *httpSession) tip(ref string) (plumbing.Hash, error) {
 	}
 	line, flush, err := packet(res.Body, make([]byte, maxPacket))
 	if err != nil {
-		return plumbing.ZeroHash, err
+		return a, err
 	}
 	if flush || strings.TrimSpace(string(line)) != "# service="+serviceName {
-		return plumbing.ZeroHash, errors.New("the server does not speak git's smart HTTP")
+		return a, errors.New("the server does not speak git's smart HTTP")
 	}
 	if _, flush, err = packet(res.Body, make([]byte, maxPacket)); err != nil || !flush {
-		return plumbing.ZeroHash, errors.New("the server does not speak git's smart HTTP")
+		return a, errors.New("the server does not speak git's smart HTTP")
 	}
-	if s.adv, err = readAdvertised(res.Body, ref); err != nil {
-		return plumbing.ZeroHash, err
-	}
-	return s.adv.tip(ref)
+	s.adv, err = readAdvertised(res.Body, ref)
+	return s.adv, err
 }
 
-func (s *httpSession) pack(want plumbing.Hash, haves []plumbing.Hash, _ *objects) (io.Reader, error) {
-	res, err := s.do(http.MethodPost, s.base.JoinPath(serviceName), request(s.adv.caps, want, haves), "application/x-"+serviceName+"-result")
+func (s *httpSession) pack(wants, haves []plumbing.Hash, _ *objects) (io.Reader, error) {
+	res, err := s.do(http.MethodPost, s.base.JoinPath(serviceName), request(s.adv.caps, wants, haves), "application/x-"+serviceName+"-result")
 	if err != nil {
 		return nil, err
 	}
@@ -219,7 +217,7 @@ func checkResponse(res *http.Response, wanted string) error {
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
 		return fail(ErrDenied, "%w: the server does not accept the token, or it may not read this repository", why)
 	case code == http.StatusNotFound:
-		return fail(ErrDenied, "%w: no such repository, or none that this token may see. Check source.url", why)
+		return fail(ErrDenied, "%w: no such repository, or none that this token may see. Check the URL", why)
 	case code != http.StatusOK:
 		return why
 	}

@@ -21,6 +21,9 @@ type local struct {
 	path string
 	refs refs
 	repo *Repository
+
+	gives bool // any commit was offered, not one ref
+
 	pipe *io.PipeReader
 	done chan struct{}
 }
@@ -28,7 +31,7 @@ type local struct {
 func dialLocal(path string) (session, error) {
 	r, err := gitDir(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fail(ErrUnreachable, "%s is not a git repository. Check source.url, and that the disk is mounted; what was accepted last stays in force", path)
+		return nil, fail(ErrUnreachable, "%s is not a git repository. Check the URL, and that the disk is mounted", path)
 	}
 	if err != nil {
 		return nil, err
@@ -36,25 +39,41 @@ func dialLocal(path string) (session, error) {
 	return &local{path: path, refs: r}, nil
 }
 
-func (l *local) tip(ref string) (plumbing.Hash, error) {
+// list needs no listing to find any commit: what is there may be asked for.
+func (l *local) list(ref string) (advertised, error) {
+	a := advertised{any: true, caps: []string{anyCommit}}
+	if l.gives = ref == ""; l.gives {
+		return a, nil
+	}
 	h, err := l.refs.read(ref)
 	if errors.Is(err, errNoRef) {
-		return advertised{any: true}.tip(ref)
+		return a, nil
 	}
-	return h, err
+	a.tips = []offered{{hash: h}}
+	return a, err
 }
 
-func (l *local) pack(want plumbing.Hash, _ []plumbing.Hash, ours *objects) (io.Reader, error) {
+func (l *local) pack(wants, _ []plumbing.Hash, ours *objects) (io.Reader, error) {
 	repo, err := openAt(l.refs)
 	if err != nil {
 		return nil, err
+	}
+	for _, h := range wants {
+		_, err := repo.objects.peel(h)
+		if l.gives && errors.Is(err, errMissing) {
+			err = fail(ErrUnknown, "%s: not our ref", h) // as a server says it
+		}
+		if err != nil {
+			repo.Close()
+			return nil, err
+		}
 	}
 	l.repo = repo
 	r, w := io.Pipe()
 	l.pipe, l.done = r, make(chan struct{})
 	go func() {
 		defer close(l.done)
-		w.CloseWithError(repo.send(w, want, ours))
+		w.CloseWithError(repo.send(w, wants, ours))
 	}()
 	return r, nil
 }
@@ -68,9 +87,9 @@ func (l *local) close() {
 	l.repo.Close()
 }
 
-// send writes a pack of all that want needs and ours has not.
-func (r *Repository) send(w io.Writer, want plumbing.Hash, ours *objects) error {
-	list, err := r.lacking(want, ours)
+// send writes a pack of all that wants need and ours has not.
+func (r *Repository) send(w io.Writer, wants []plumbing.Hash, ours *objects) error {
+	list, err := r.lacking(wants, ours)
 	if err != nil {
 		return err
 	}
@@ -150,28 +169,18 @@ func (r *Repository) storedDelta(h plumbing.Hash, set map[plumbing.Hash]bool) ([
 	return delta, base, err == nil
 }
 
-// lacking lists the objects that want needs and ours has not: commits first,
-// then folders and files.
-func (r *Repository) lacking(want plumbing.Hash, ours *objects) ([]plumbing.Hash, error) {
-	var list, trees []plumbing.Hash
-	h := want
-	for { // annotated tags on the way
-		kind, data, err := r.objects.read(h, maxCommit)
+// lacking lists the objects that wants need and ours has not: tags and commits
+// first, then folders and files.
+func (r *Repository) lacking(wants []plumbing.Hash, ours *objects) ([]plumbing.Hash, error) {
+	var list, trees, heads []plumbing.Hash
+	for _, h := range wants {
+		tags, head, err := r.tagged(h)
 		if err != nil {
 			return nil, err
 		}
-		if kind != plumbing.TagObject {
-			break
-		}
-		list = append(list, h)
-		if len(data) < 47 || len(list) > 8 {
-			return nil, fail(ErrCorrupt, "tag %s does not name what it tags", h)
-		}
-		if h, err = parseHash(string(data[7:47])); err != nil {
-			return nil, err
-		}
+		list, heads = append(list, tags...), append(heads, head)
 	}
-	err := r.objects.walk(context.Background(), []plumbing.Hash{h}, func(c *Commit) (bool, bool, error) {
+	err := r.objects.walk(context.Background(), heads, func(c *Commit) (bool, bool, error) {
 		hash := plumbing.NewHash(c.Hash)
 		if ours.has(hash) {
 			return true, false, nil
@@ -189,6 +198,23 @@ func (r *Repository) lacking(want plumbing.Hash, ours *objects) ([]plumbing.Hash
 		}
 	}
 	return list, nil
+}
+
+// tagged is what a ref's hash leads to, and the annotated tags on the way.
+func (r *Repository) tagged(h plumbing.Hash) (tags []plumbing.Hash, head plumbing.Hash, err error) {
+	for {
+		kind, data, err := r.objects.read(h, maxCommit)
+		if err != nil || kind != plumbing.TagObject {
+			return tags, h, err
+		}
+		tags = append(tags, h)
+		if len(data) < 47 || len(tags) > 8 {
+			return nil, h, fail(ErrCorrupt, "tag %s does not name what it tags", h)
+		}
+		if h, err = parseHash(string(data[7:47])); err != nil {
+			return nil, h, err
+		}
+	}
 }
 
 func (r *Repository) below(h plumbing.Hash, ours *objects, seen map[plumbing.Hash]bool, list []plumbing.Hash, depth int) ([]plumbing.Hash, error) {

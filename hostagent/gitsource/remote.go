@@ -23,11 +23,12 @@ type remote struct {
 // session is one conversation with a remote, which lives as long as the
 // context it was dialled with.
 type session interface {
-	// tip is the hash that a ref stands for; ErrGone if it is not there.
-	tip(ref string) (plumbing.Hash, error)
-	// pack asks for what leads from haves to want. What it returns ends with
+	// list is what the remote says of one ref, or of all branches and tags where
+	// ref is "".
+	list(ref string) (advertised, error)
+	// pack asks for what leads from haves to wants. What it returns ends with
 	// io.EOF only if the server said that it was done.
-	pack(want plumbing.Hash, haves []plumbing.Hash, ours *objects) (io.Reader, error)
+	pack(wants, haves []plumbing.Hash, ours *objects) (io.Reader, error)
 	close()
 }
 
@@ -110,10 +111,10 @@ type watchdog struct {
 func watch(parent context.Context, idle, total time.Duration) (context.Context, *watchdog, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(parent)
 	timer := time.AfterFunc(idle, func() {
-		cancel(fail(ErrUnreachable, "the server sent nothing, or not enough, for %s. Check the network and the server; what was accepted last stays in force", idle))
+		cancel(fail(ErrUnreachable, "the server sent nothing, or not enough, for %s. Check the network and the server", idle))
 	})
 	all := time.AfterFunc(total, func() {
-		cancel(fail(ErrUnreachable, "the fetch was not done after %s. Check the network and the server, or raise the limit; what was accepted last stays in force", total))
+		cancel(fail(ErrUnreachable, "the fetch was not done after %s. Check the network and the server, or raise the limit", total))
 	})
 	return ctx, &watchdog{timer, idle}, func() {
 		timer.Stop()

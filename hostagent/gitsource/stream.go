@@ -27,19 +27,18 @@ type stream struct {
 	adv     advertised
 }
 
-func (s *stream) tip(ref string) (plumbing.Hash, error) {
+func (s *stream) list(ref string) (advertised, error) {
 	var err error
 	if s.adv, err = readAdvertised(s.out, ref); err != nil {
 		if said := s.said(); said != "" && !typed(err) {
-			return plumbing.ZeroHash, refused(said)
+			return s.adv, refused(said)
 		}
-		return plumbing.ZeroHash, err
 	}
-	return s.adv.tip(ref)
+	return s.adv, err
 }
 
-func (s *stream) pack(want plumbing.Hash, haves []plumbing.Hash, _ *objects) (io.Reader, error) {
-	if _, err := s.in.Write(request(s.adv.caps, want, haves)); err != nil {
+func (s *stream) pack(wants, haves []plumbing.Hash, _ *objects) (io.Reader, error) {
+	if _, err := s.in.Write(request(s.adv.caps, wants, haves)); err != nil {
 		return nil, err
 	}
 	return readPack(s.out, s.adv.caps)

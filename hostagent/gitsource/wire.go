@@ -48,15 +48,32 @@ func unexpected(err error) error {
 	return err
 }
 
-// advertised is what a listing of refs said about one ref.
+// anyCommit is what a server says that gives out every commit that a branch or
+// a tag leads to, by its hash.
+const anyCommit = "allow-reachable-sha1-in-want"
+
+// advertised is what a listing of refs said about those that were asked for.
 type advertised struct {
-	hash  plumbing.Hash
-	found bool
-	any   bool // there are refs at all
-	caps  []string
+	tips []offered
+	any  bool // there are refs at all
+	caps []string
 }
 
-// readAdvertised reads a listing up to its end.
+// offered is where a ref points: hash, and commit where that is an annotated tag's.
+type offered struct{ hash, commit plumbing.Hash }
+
+// branchOrTag reports whether a ref's name is one that people push.
+func branchOrTag(name string) bool {
+	return strings.HasPrefix(name, "refs/heads/") || strings.HasPrefix(name, "refs/tags/")
+}
+
+// gives reports whether a commit may be asked for that no ref points to.
+func (a advertised) gives() bool {
+	return slices.Contains(a.caps, anyCommit) || slices.Contains(a.caps, "allow-any-sha1-in-want")
+}
+
+// readAdvertised reads a listing up to its end, and keeps of it one ref, or all
+// branches and tags where ref is "".
 func readAdvertised(r io.Reader, ref string) (advertised, error) {
 	var a advertised
 	buf := make([]byte, maxPacket)
@@ -96,8 +113,10 @@ func readAdvertised(r io.Reader, ref string) (advertised, error) {
 			return a, errors.New("the server does not speak git: a ref without a hash")
 		}
 		a.any = true
-		if name == ref {
-			a.hash, a.found = h, true
+		if tag, peeled := strings.CutSuffix(name, "^{}"); peeled && ref == "" && branchOrTag(tag) && len(a.tips) > 0 {
+			a.tips[len(a.tips)-1].commit = h
+		} else if name == ref || ref == "" && !peeled && branchOrTag(name) {
+			a.tips = append(a.tips, offered{hash: h})
 		}
 	}
 }
@@ -111,16 +130,16 @@ func refused(why string) error {
 func (a advertised) tip(ref string) (plumbing.Hash, error) {
 	name := strings.TrimPrefix(ref, "refs/heads/")
 	switch {
-	case a.found:
-		return a.hash, nil
+	case len(a.tips) > 0:
+		return a.tips[0].hash, nil
 	case a.any:
-		return a.hash, fail(ErrGone, "the branch %s is not there. What was accepted last stays in force; push the branch again, or correct source.branch", name)
+		return plumbing.ZeroHash, fail(ErrGone, "the branch %s is not there. What was accepted last stays in force; push the branch again, or correct source.branch", name)
 	}
-	return a.hash, fail(ErrGone, "the repository is empty. What was accepted last stays in force; push the branch %s", name)
+	return plumbing.ZeroHash, fail(ErrGone, "the repository is empty. What was accepted last stays in force; push the branch %s", name)
 }
 
 // request is what asks for a pack.
-func request(caps []string, want plumbing.Hash, haves []plumbing.Hash) []byte {
+func request(caps []string, wants, haves []plumbing.Hash) []byte {
 	var buf bytes.Buffer
 	line := func(s string) { fmt.Fprintf(&buf, "%04x%s", len(s)+4, s) }
 	asked := []string{}
@@ -131,7 +150,13 @@ func request(caps []string, want plumbing.Hash, haves []plumbing.Hash) []byte {
 			asked = append(asked, c)
 		}
 	}
-	line(fmt.Sprintf("want %s %s agent=drydock\n", want, strings.Join(asked, " ")))
+	for i, want := range wants {
+		if i == 0 {
+			line(fmt.Sprintf("want %s %s agent=drydock\n", want, strings.Join(asked, " ")))
+			continue
+		}
+		line(fmt.Sprintf("want %s\n", want))
+	}
 	buf.WriteString("0000")
 	for _, h := range haves {
 		line(fmt.Sprintf("have %s\n", h))
