@@ -15,6 +15,7 @@ var (
 	digestPattern     = regexp.MustCompile(`^(sha256:[0-9a-f]{64}|git:([0-9a-f]{40}|[0-9a-f]{64}))$`)
 	platformPattern   = regexp.MustCompile(`^[a-z0-9]+/[a-z0-9]+$`)
 	namePattern       = word{regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`), 64}
+	haproxyPattern    = word{regexp.MustCompile(`^[A-Za-z0-9_.:-]+$`), 256}
 	credentialPattern = word{regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`), 128}
 	clockPattern      = regexp.MustCompile(`^([01][0-9]|2[0-3]):[0-5][0-9]$`)
 )
@@ -129,6 +130,9 @@ func pattern(says string, re word) *form {
 		return ""
 	}}
 }
+
+// haproxyName keeps what would end a command of the runtime API out of it.
+func haproxyName() *form { return pattern("a name that HAProxy knows", haproxyPattern) }
 
 func version() *form { return &form{"version", checkVersion} }
 func digest() *form  { return &form{"digest", checkDigest} }

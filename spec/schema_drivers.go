@@ -40,15 +40,20 @@ func installPath() attribute {
 	return str("path", "Where releases/ and the symlink current stand. Two services share a path only if no host can match both.", absolutePath())
 }
 
+const haproxyDoc = `HAProxy's runtime API: the server is set to drain, its sessions end, and it is set to ready once its service is healthy. ` +
+	`A server that a person has put in maintenance is left in it. ` +
+	`A reload of HAProxy forgets the drain unless its state is saved and loaded: with server-state-file in global, load-server-state-from-file global in defaults, and "show servers state" written to that file before each reload, not one request can slip through. ` +
+	`Without that, a drain that a reload has lost is set again within a fraction of a second.`
+
 func drains() *schema {
 	return &schema{typ: "drain", many: true, labels: driverLabels(),
 		doc: "Takes the host out of rotation before its service is touched. Any number; undrained in reverse order.",
 		drivers: []*schema{
-			{typ: "haproxy", unbuilt: true, doc: "HAProxy's runtime API; survives a reload.", attrs: []attribute{
-				str("address", "The runtime API's socket.", urlOf("unix", "tcp")),
-				str("backend", "The backend's name.", notEmpty()),
-				str("server", "The server's name in the backend.", notEmpty()),
-				timeout(soon),
+			{typ: "haproxy", doc: haproxyDoc, attrs: []attribute{
+				str("address", "The runtime API's socket, with level admin: unix:///run/haproxy/admin.sock, or tcp://host:port.", urlOf("unix", "tcp")),
+				str("backend", "The backend's name, as in haproxy.cfg.", haproxyName()),
+				str("server", "The server's name in the backend, as in haproxy.cfg.", haproxyName()),
+				{name: "timeout", kind: kindDuration, def: soon, lowest: int64(time.Millisecond), doc: "How long sessions may take to end before the service is touched all the same, and the log says how many were left; and how long HAProxy may take to count the server as up again."},
 			}},
 			{typ: "consul", unbuilt: true, doc: "Consul's maintenance mode.", attrs: []attribute{
 				str("address", "The Consul agent's address.", webURL()),
