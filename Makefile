@@ -17,12 +17,13 @@ build:
 	$(GO) build -o bin/ ./cmd/...
 
 test: deps lint
-	$(GO) run ./testdata/fullrun -race -timeout 20m ./...
+	$(GO) run ./testdata/fullrun -race -timeout 20m ./... ./testdata/rig
 
 DEBIAN = git-daemon-sysvinit strace e2fsprogs util-linux procps zip zstd \
 	systemd-container dbus debootstrap haproxy nginx-light postgresql mariadb-server rpm
 deps:
 	@testdata/deps $(DEBIAN)
+	@if [ "$$(id -u)" = 0 ] && [ -x /usr/sbin/debootstrap ]; then testdata/rig/base >/dev/null; fi
 
 lint:
 	@out=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
