@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"drydock/reconcile"
 )
 
 // migrating appends a line to a file that tells how often each release's
@@ -53,7 +55,7 @@ func TestKilledAfterEachRecord(t *testing.T) {
 	t.Run("first", func(t *testing.T) {
 		t.Parallel()
 		var r *rig
-		matrix(t, func(k int) (*rig, string) {
+		matrix(t, func(k int) (killable, string) {
 			if r != nil {
 				r.migratedOnce()
 			}
@@ -66,38 +68,48 @@ func TestKilledAfterEachRecord(t *testing.T) {
 }
 
 func (r *rig) matrix(begin func(k int) string, code int) {
-	matrix(r.t, func(k int) (*rig, string) { return r, begin(k) }, code)
+	matrix(r.t, func(k int) (killable, string) { return r, begin(k) }, code)
+}
+
+// killable is a host whose agent can be killed.
+type killable interface {
+	// pass is one pass with these variables in the agent's environment; -1
+	// means that a signal ended it.
+	pass(env ...string) (said string, code int)
+	outOfRotation() bool
+	status() reconcile.HostStatus
+	serves(version string) // or the test fails
 }
 
 // matrix kills after the k-th record for every k until a pass is not killed
 // any more. begin makes the work and says which version serves in the end;
 // code is how the pass that converges ends.
-func matrix(t testing.TB, begin func(k int) (*rig, string), code int) {
+func matrix(t testing.TB, begin func(k int) (killable, string), code int) {
 	t.Helper()
 	for k := 1; ; k++ {
-		r, version := begin(k)
-		served := !r.outOfRotation()
-		r.env = []string{fmt.Sprintf("%s=%d", killAfter, k)}
-		out, errs, got := r.run("once")
-		r.env = nil
+		h, version := begin(k)
+		served := !h.outOfRotation()
+		said, got := h.pass(fmt.Sprintf("%s=%d", killAfter, k))
 		if got == code {
 			if k < 12 {
-				t.Fatalf("only %d records\n%s%s", k, out, errs)
+				t.Fatalf("only %d records\n%s", k, said)
 			}
-			r.serves(version)
+			h.serves(version)
 			t.Logf("%d records", k-1)
 			return
 		}
 		if got != -1 {
-			t.Fatalf("k=%d: exit %d instead of a kill\n%s%s", k, got, out, errs)
+			t.Fatalf("k=%d: exit %d instead of a kill\n%s", k, got, said)
 		}
-		if served && r.outOfRotation() {
-			if st := r.status(); len(st.Services) != 1 || st.Services[0].State.String() != "progressing" {
+		if served && h.outOfRotation() {
+			if st := h.status(); len(st.Services) != 1 || st.Services[0].State != reconcile.Progressing {
 				t.Fatalf("k=%d: drained, and status says %+v", k, st)
 			}
 		}
-		r.once(code)
-		r.serves(version)
+		if said, got := h.pass(); got != code {
+			t.Fatalf("k=%d: exit %d after the kill, want %d\n%s", k, got, code, said)
+		}
+		h.serves(version)
 	}
 }
 

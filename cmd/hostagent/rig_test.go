@@ -172,6 +172,15 @@ func (r *rig) finish(cmd *exec.Cmd) (string, string, int) {
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
+// pass as killable says.
+func (r *rig) pass(env ...string) (string, int) {
+	r.t.Helper()
+	r.env = env
+	defer func() { r.env = nil }()
+	out, errs, code := r.run("once")
+	return out + errs, code
+}
+
 // once makes a pass and wants its exit code.
 func (r *rig) once(code int) {
 	r.t.Helper()
