@@ -31,6 +31,10 @@ type Options struct {
 	Now    func() time.Time
 	Jitter func(time.Duration) time.Duration
 	Boot   string // the kernel's boot id
+	// Credential fails if a step that names a credential could not read it;
+	// Scrub takes what was read out of a text. Both may be nil.
+	Credential func(name string) error
+	Scrub      func(text string) string
 	// Watch sees every record as it is written; must not block; may be nil.
 	// Quiet leaves the records to it, and the log without them.
 	Watch func(reconcile.Progressed)
@@ -105,6 +109,7 @@ func New(o Options) *Agent {
 	a.engine = &reconcile.Engine{
 		Journal: o.Journal, Drivers: o.Drivers, Slots: reconcile.NewHostSlots(max(o.Parallel, 1)),
 		Look: a.surroundings, Host: o.Host.Name, Boot: o.Boot, Now: o.Now, Jitter: o.Jitter, Log: o.Log, Watch: a.watch,
+		Credential: o.Credential, Scrub: o.Scrub,
 	}
 	return a
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,10 +24,10 @@ type Config struct {
 	Host        spec.Host // Environment is the config's
 	Parallel    int       // services out of rotation at once; at least 1
 	Source      SourceConfig
-	Alone       bool   // coordinate "alone": declared the only host there is
-	State       string // absolute
-	Credentials string // absolute directory, or "" for none
-	Listen      string // host:port for metrics, or "" for none
+	Alone       bool     // coordinate "alone": declared the only host there is
+	State       string   // absolute
+	Credentials []string // directories, in the order in which they are looked into
+	Listen      string   // host:port for metrics, or "" for none
 
 	// Files are those whose change is a change of configuration: the file
 	// itself and what it names.
@@ -75,8 +76,8 @@ func (w word) String() string { return fmt.Sprintf("%s, in at most %d letters", 
 
 // LoadConfig reads the host's own file. What this build does not carry out yet
 // (trust, coordinate "etcd") is an error, never ignored: it may be what makes
-// a deployment safe. The environment variable CREDENTIALS_DIRECTORY, which
-// systemd sets, stands in for credentials.
+// a deployment safe. The directory in the environment variable
+// CREDENTIALS_DIRECTORY, which systemd sets, comes before that of credentials.
 func LoadConfig(path string) (Config, hcl.Diagnostics) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -106,13 +107,18 @@ func parseConfig(path string, src []byte, hostname, credentials string) (Config,
 	}
 	c := Config{
 		Host:     spec.Host{Name: hostname, OS: runtime.GOOS, Arch: runtime.GOARCH, Labels: map[string]string{}},
-		Parallel: 2, State: defaultState, Credentials: credentials,
+		Parallel: 2, State: defaultState,
 		Source: SourceConfig{Branch: "main", Poll: 60 * time.Second},
 	}
 	d := &configDecoder{path: path, config: &c}
 	d.body(d.top(), file.Body.(*hclsyntax.Body), "")
 	if d.diags.HasErrors() {
 		return Config{}, d.diags
+	}
+	for _, dir := range []string{credentials, d.credentials} {
+		if dir != "" && !slices.Contains(c.Credentials, dir) {
+			c.Credentials = append(c.Credentials, dir)
+		}
 	}
 	d.finish(file.Body.(*hclsyntax.Body).MissingItemRange())
 	c.Files = append(c.Files, path)
@@ -144,7 +150,7 @@ func (d *configDecoder) top() *configSection {
 		attrs: map[string]func(*hclsyntax.Attribute){
 			"environment": d.matching(&c.Host.Environment, environmentName, "the name of a folder of the repository"),
 			"state":       d.absolute(&c.State),
-			"credentials": d.absolute(&c.Credentials),
+			"credentials": d.absolute(&d.credentials),
 			"listen":      d.listen,
 		},
 		blocks: map[string]configBlock{
@@ -203,7 +209,7 @@ func (d *configDecoder) finish(at hcl.Range) {
 	if !hostName.MatchString(d.config.Host.Name) {
 		d.problem(at, "No host name", "The machine's host name %q cannot be used. Write `host { name = \"…\" }`.", d.config.Host.Name)
 	}
-	if t := d.config.Source.Token.Credential; t != "" && d.config.Credentials == "" {
+	if t := d.config.Source.Token.Credential; t != "" && len(d.config.Credentials) == 0 {
 		d.problem(at, "No credentials", "The source's token is credential(%q), but neither `credentials` nor $CREDENTIALS_DIRECTORY names a directory.", t)
 	}
 }

@@ -17,9 +17,10 @@ import (
 // configDecoder reads the host's file strictly: what it does not know is an
 // error at its place, and it goes on to find all of them.
 type configDecoder struct {
-	path   string
-	config *Config
-	diags  hcl.Diagnostics
+	path        string
+	config      *Config
+	credentials string // the attribute
+	diags       hcl.Diagnostics
 }
 
 func (d *configDecoder) problem(at hcl.Range, summary, format string, args ...any) {

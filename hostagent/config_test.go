@@ -3,15 +3,14 @@ package hostagent
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/hcl/v2"
 
-	"drydock/reconcile"
 	"drydock/spec"
 )
 
@@ -46,7 +45,7 @@ func TestConfigWhole(t *testing.T) {
 	got.Host.OS, got.Host.Arch = "", ""
 	want := Config{
 		Host:     spec.Host{Name: "web-1", Labels: map[string]string{"role": "web", "zone": "a"}, Environment: "prod"},
-		Parallel: 3, Alone: true, State: "/srv/drydock", Credentials: "/etc/drydock/credentials", Listen: "127.0.0.1:9745",
+		Parallel: 3, Alone: true, State: "/srv/drydock", Credentials: []string{"/run/credentials", "/etc/drydock/credentials"}, Listen: "127.0.0.1:9745",
 		Source: SourceConfig{URL: "https://git.acme.example/ops/releases.git",
 			Mirrors: []string{"ssh://git@backup.acme.example/releases.git", "git@backup:releases.git", "/srv/releases.git"},
 			Branch:  "live", Poll: 90 * time.Second, Token: spec.Text{Credential: "git-token"},
@@ -70,7 +69,7 @@ func TestConfigDefaults(t *testing.T) {
 	}
 	hostname, _ := os.Hostname()
 	if got.Host.Name != hostname || got.Host.OS == "" || got.Parallel != 2 || got.State != "/var/lib/drydock" || got.Alone ||
-		got.Source.Branch != "main" || got.Source.Poll != time.Minute || got.Credentials != "/run/credentials/x" {
+		got.Source.Branch != "main" || got.Source.Poll != time.Minute || !slices.Equal(got.Credentials, []string{"/run/credentials/x"}) {
 		t.Errorf("got %+v", got)
 	}
 	if _, diags := LoadConfig(path + ".missing"); !diags.HasErrors() {
@@ -154,51 +153,4 @@ func FuzzConfig(f *testing.F) {
 			t.Errorf("half a configuration: %+v", c)
 		}
 	})
-}
-
-func TestReadCredential(t *testing.T) {
-	dir := t.TempDir()
-	write := func(name, content string, mode os.FileMode) {
-		p := filepath.Join(dir, name)
-		if err := os.WriteFile(p, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chmod(p, mode); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write("good", "hunter2\n", 0o400)
-	write("lines", "a\n\n", 0o600)
-	write("open", "hunter2", 0o640)
-	write("large", strings.Repeat("h", maxCredential+1), 0o600)
-	write("theirs", "hunter2", 0o600)
-	if err := os.Mkdir(filepath.Join(dir, "dir"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	read := ReadCredential(dir)
-	for name, want := range map[string]string{"good": "hunter2", "lines": "a\n"} {
-		if got, err := read(name); got != want || err != nil {
-			t.Errorf("%s: got %q, %v", name, got, err)
-		}
-	}
-	refused := map[string]string{"open": "chmod 0600", "large": "larger than", "dir": "not a regular file",
-		"pipe": "not a regular file", "missing": "provisioning", "../good": "must match", "": "must match"}
-	if os.Geteuid() == 0 {
-		if err := os.Chown(filepath.Join(dir, "theirs"), 12345, 0); err != nil {
-			t.Fatal(err)
-		}
-		refused["theirs"] = "belongs to user 12345"
-	}
-	for name, want := range refused {
-		got, err := read(name)
-		if err == nil || got != "" || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") || reconcile.BlameOf(err) != reconcile.OfHost {
-			t.Errorf("%s: got %q, %v", name, got, err)
-		}
-	}
-	if _, err := ReadCredential("")("x"); err == nil {
-		t.Error("no directory is no error")
-	}
 }

@@ -37,7 +37,7 @@ func (a *Agent) observe(ctx context.Context, name string, want spec.Wanted, r *r
 			a.Log.Warn("could not look", "service", name, "block", b.ID(), "error", err)
 			return
 		}
-		found[b.ID()] = c
+		found[b.ID()] = a.scrub(c)
 	}
 	target, ours := whatRuns(r)
 	if !ours {
@@ -64,6 +64,14 @@ func (a *Agent) observe(ctx context.Context, name string, want spec.Wanted, r *r
 		}
 	}
 	return found
+}
+
+// scrub is what was found, without secrets that somebody may have repeated.
+func (a *Agent) scrub(c reconcile.Condition) reconcile.Condition {
+	if a.Scrub != nil {
+		c.Detail = a.Scrub(c.Detail)
+	}
+	return c
 }
 
 // stopped reports whether a look was ended from outside, not by its deadline.

@@ -76,7 +76,7 @@ func (l *loop) checkAtRest(ctx context.Context, name string, svc spec.Service, b
 		if err != nil || ctx.Err() != nil {
 			continue
 		}
-		l.unhealthy(ctx, name, b, c)
+		l.unhealthy(ctx, name, b, l.scrub(c))
 	}
 }
 

@@ -40,7 +40,11 @@ type Engine struct {
 	Now     func() time.Time
 	Jitter  func(time.Duration) time.Duration // adds up to a tenth
 	Log     *slog.Logger
-	Watch   func(Progressed) // every record and stage as it happens, from several goroutines; must not block
+	// Credential fails if a step that names a credential could not read it; nil
+	// where nobody can tell. Scrub takes secrets out of a text; may be nil.
+	Credential func(name string) error
+	Scrub      func(text string) string
+	Watch      func(Progressed) // every record and stage as it happens, from several goroutines; must not block
 
 	holds heldDrains
 	took  func(transition) // for the test that holds the drawing to the executor

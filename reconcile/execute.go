@@ -170,21 +170,28 @@ func (e *Engine) HostGate(ctx context.Context, p ServicePlan) Gate {
 	ctx, cancel := context.WithTimeout(ctx, retryUnprepared)
 	defer cancel()
 	for _, s := range p.Steps {
-		d, err := e.Drivers.Driver(s)
-		if err != nil || s.Phase == Fetch {
+		if s.Phase == Fetch {
 			continue // said when the step runs
 		}
-		if p, ok := d.(Preparer); ok {
-			if err := p.Prepare(ctx, s); err != nil && !errors.Is(err, ErrUnfetched) {
-				g := Gate{Name: "host", Reason: at(s, err).Error(), Origin: s.Origin}
-				if BlameOf(err) == OfRelease {
-					g.Name = "release" // the old one serves on; only another release helps
-				}
-				return g
+		if err := e.lacking(ctx, s); err != nil {
+			g := Gate{Name: "host", Reason: at(s, err).Error(), Origin: s.Origin}
+			if BlameOf(err) == OfRelease {
+				g.Name = "release" // the old one serves on; only another release helps
 			}
+			return g
 		}
 	}
 	return Gate{}
+}
+
+// lacking is the first that a step needs and does not find, or nil.
+func (e *Engine) lacking(ctx context.Context, s Step) error {
+	for _, n := range e.Needs(ctx, s) {
+		if n.Err != nil && !errors.Is(n.Err, ErrUnfetched) {
+			return n.Err
+		}
+	}
+	return nil
 }
 
 // Preview is what the drivers can say of a plan's steps in advance, by step ID.
@@ -205,7 +212,9 @@ func (e *Engine) Preview(ctx context.Context, p ServicePlan) map[string]string {
 		case errors.Is(err, ErrUnfetched):
 			said[s.ID] = ErrUnfetched.Error()
 		case err != nil:
-			said[s.ID] = "not known: " + err.Error()
+			said[s.ID] = "not known: " + Scrubbed(err, e.Scrub).Error()
+		case text != "" && e.Scrub != nil:
+			said[s.ID] = e.Scrub(text)
 		case text != "":
 			said[s.ID] = text
 		}
@@ -343,7 +352,7 @@ func (c *carrying) stop(life context.Context, cause error) error {
 	if err == nil {
 		ctx, cancel := context.WithTimeout(life, longest(s))
 		defer cancel()
-		err = d.Do(ctx, s)
+		err = Scrubbed(d.Do(ctx, s), c.Scrub)
 	}
 	if err != nil {
 		return multierror.Append(cause, fmt.Errorf("and it could not be stopped: %w", err)).ErrorOrNil()
@@ -374,7 +383,7 @@ func (c *carrying) prune(life context.Context) {
 		}
 		ctx, cancel := context.WithTimeout(life, longest(s))
 		defer cancel()
-		if err := p.Prune(ctx, s, keep); err != nil {
+		if err := Scrubbed(p.Prune(ctx, s, keep), c.Scrub); err != nil {
 			c.Log.Warn("old releases could not be pruned", "service", c.plan.Service, "error", err)
 		}
 	}

@@ -24,7 +24,7 @@ func (c *carrying) step(ctx context.Context, s Step) error {
 	s.Note = c.noted(s)
 	skip, err := c.already(ctx, d, s)
 	if err != nil || skip {
-		return at(s, err)
+		return at(s, Scrubbed(err, c.Scrub))
 	}
 	if s.Block.Type == "drain" {
 		if s.Phase == Undrain {
@@ -49,7 +49,7 @@ func (c *carrying) step(ctx context.Context, s Step) error {
 	}
 	c.changed.Store(true)
 	began := c.Now()
-	if err := d.Do(ctx, s); err != nil {
+	if err := Scrubbed(d.Do(ctx, s), c.Scrub); err != nil {
 		if outer.Err() != nil {
 			return at(s, err) // stopped from outside: neither done nor failed
 		}

@@ -1,6 +1,8 @@
 package spec
 
 import (
+	"encoding/json"
+
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
@@ -84,4 +86,49 @@ func (d *decoder) texts(a *attribute, o *hclsyntax.ObjectConsExpr, ev *evaluator
 		out[name] = val
 	}
 	return out
+}
+
+// Credentials are the names of the credentials that a block's attributes are,
+// sorted.
+func (b Block) Credentials() []string {
+	s := language().block("service").block(b.Type)
+	if s != nil && s.drivers != nil {
+		s = s.driver(b.Driver)
+	}
+	if s == nil {
+		return nil // a block of a later version, out of a journal
+	}
+	var config map[string]json.RawMessage
+	if json.Unmarshal(b.Config, &config) != nil {
+		return nil
+	}
+	names := map[string]bool{}
+	for _, a := range s.attrs {
+		texts := map[string]Text{}
+		switch a.kind {
+		case kindText:
+			var t Text
+			_ = json.Unmarshal(config[a.name], &t)
+			texts[""] = t
+		case kindTexts:
+			_ = json.Unmarshal(config[a.name], &texts)
+		}
+		for _, t := range texts {
+			if t.Credential != "" {
+				names[t.Credential] = true
+			}
+		}
+	}
+	return sortedKeys(names)
+}
+
+// Credentials are the names of the credentials among the headers, sorted.
+func (a Artifact) Credentials() []string {
+	names := map[string]bool{}
+	for _, t := range a.Headers {
+		if t.Credential != "" {
+			names[t.Credential] = true
+		}
+	}
+	return sortedKeys(names)
 }

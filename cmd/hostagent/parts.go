@@ -69,10 +69,10 @@ func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, h
 	if spread == nil {
 		spread = jitter
 	}
-	credential := hostagent.ReadCredential(cfg.Credentials)
+	credentials := hostagent.NewCredentials(f.secrets, cfg.Credentials...)
 	source, err := gitsource.Open(gitsource.Options{
 		URL: cfg.Source.URL, Mirrors: cfg.Source.Mirrors, Branch: cfg.Source.Branch, Dir: filepath.Join(cfg.State, cloneDir),
-		Token: token(cfg, credential), SSHKey: cfg.Source.SSHKey, KnownHosts: cfg.Source.KnownHosts, CA: cfg.Source.CA, Now: now,
+		Token: token(cfg, credentials.Read), SSHKey: cfg.Source.SSHKey, KnownHosts: cfg.Source.KnownHosts, CA: cfg.Source.CA, Now: now,
 	})
 	if err != nil {
 		return nil, err
@@ -93,7 +93,11 @@ func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, h
 	p := &parts{config: cfg, journal: j, source: source, log: log}
 	p.agent = hostagent.New(hostagent.Options{
 		Host: cfg.Host, Parallel: cfg.Parallel, Alone: cfg.Alone, URL: cfg.Source.URL, Version: buildVersion().Version,
-		Source: following{source}, Journal: j, Drivers: drivers(cfg, log, credential, noting(j)),
+		Source: following{source, f.secrets.Scrub}, Journal: j, Drivers: drivers(cfg, reconcile.Env{
+			Private: cfg.State, Credential: credentials.Read, Note: noting(j, f.secrets),
+			Output: func(s reconcile.Step) io.Writer { return outputLog{log, s, f.secrets} },
+		}),
+		Credential: credentials.Check, Scrub: f.secrets.Scrub,
 		Log: log, Now: now, Jitter: spread, Boot: boot,
 		Rename: renaming(filepath.Join(cfg.State, driversDir)),
 		Watch:  h.watch, Quiet: h.quiet, Polled: h.poll, Passed: h.pass,
@@ -109,16 +113,13 @@ func (p *parts) Close() {
 	_ = p.source.Close()
 }
 
-// drivers are all that this build has. A new one is one more line.
-func drivers(cfg hostagent.Config, log *slog.Logger, credential func(string) (string, error), note noter) *hostagent.Registry {
+// drivers are all that this build has, each with a state directory of its own.
+// A new one is one more line.
+func drivers(cfg hostagent.Config, all reconcile.Env) *hostagent.Registry {
 	env := func(name string) reconcile.Env {
-		return reconcile.Env{
-			StateDir:   filepath.Join(cfg.State, driversDir, name),
-			Private:    cfg.State,
-			Credential: credential,
-			Note:       note,
-			Output:     func(s reconcile.Step) io.Writer { return outputLog{log, s} },
-		}
+		own := all
+		own.StateDir = filepath.Join(cfg.State, driversDir, name)
+		return own
 	}
 	r := &hostagent.Registry{}
 	r.Add("drain", "file", file.New(env("file")))
@@ -141,9 +142,9 @@ func drivers(cfg hostagent.Config, log *slog.Logger, credential func(string) (st
 // noter is reconcile.Env.Note.
 type noter func(ctx context.Context, s reconcile.Step, note string) error
 
-func noting(j *journal.Journal) noter {
+func noting(j *journal.Journal, secrets *hostagent.Secrets) noter {
 	return func(ctx context.Context, s reconcile.Step, note string) error {
-		rec := reconcile.Record{Kind: reconcile.Noted, Service: s.Service, Step: s.ID, Phase: s.Phase, Reason: note, Commits: s.Commits()}
+		rec := reconcile.Record{Kind: reconcile.Noted, Service: s.Service, Step: s.ID, Phase: s.Phase, Reason: secrets.Scrub(note), Commits: s.Commits()}
 		if s.Phase == reconcile.Migrate {
 			rec.Block = &s.Block
 		}
@@ -172,17 +173,21 @@ func renaming(dir string) func(from, to string) error {
 	}
 }
 
-// following is the git source as the agent wants it.
-type following struct{ *gitsource.Source }
+// following is the git source as the agent wants it: what it says of a failure
+// is without the token, should a server have repeated it.
+type following struct {
+	*gitsource.Source
+	scrub func(string) string
+}
 
 func (s following) Head(ctx context.Context, accepted string) (hostagent.Snapshot, error) {
 	snap, err := s.Source.Head(ctx, accepted)
-	return hostagent.Snapshot(snap), err
+	return hostagent.Snapshot(snap), reconcile.Scrubbed(err, s.scrub)
 }
 
 func (s following) At(ctx context.Context, commit string) (hostagent.Snapshot, error) {
 	snap, err := s.Source.At(ctx, commit)
-	return hostagent.Snapshot(snap), err
+	return hostagent.Snapshot(snap), reconcile.Scrubbed(err, s.scrub)
 }
 
 func (s following) Accepted(context.Context) (string, error) { return s.Source.Accepted() }
@@ -200,14 +205,16 @@ func token(cfg hostagent.Config, credential func(string) (string, error)) func()
 	}
 }
 
-// outputLog sends what a command printed to the log, line by line.
+// outputLog sends what a command printed to the log, line by line, without the
+// secrets that it may have repeated.
 type outputLog struct {
-	log  *slog.Logger
-	step reconcile.Step
+	log     *slog.Logger
+	step    reconcile.Step
+	secrets *hostagent.Secrets
 }
 
 func (o outputLog) Write(p []byte) (int, error) {
-	for line := range strings.Lines(string(p)) {
+	for line := range strings.Lines(o.secrets.Scrub(string(p))) {
 		o.log.Info("output", "service", o.step.Service, "step", o.step.ID, "line", strings.TrimRight(line, "\r\n"))
 	}
 	return len(p), nil

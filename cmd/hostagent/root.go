@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"drydock/hostagent"
 	"drydock/reconcile"
 )
 
@@ -42,14 +43,15 @@ func (e exit) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 
 // flags are the flags of every command.
 type flags struct {
-	config string
-	output string
+	config  string
+	output  string
+	secrets *hostagent.Secrets // that any agent of this process has read
 	Streams
 }
 
 // Main runs one command line and returns its exit code.
 func Main(ctx context.Context, args []string, s Streams) int {
-	f := &flags{Streams: s}
+	f := &flags{Streams: s, secrets: &hostagent.Secrets{}}
 	root := &cobra.Command{
 		Use:   "hostagent",
 		Short: "Converge this host on what its config repository declares",
@@ -73,7 +75,7 @@ It needs nothing but its configuration file; see ` + "`drydock explain hostagent
 		personCommand(f, "resume", "Go on after `pause`", cobra.NoArgs),
 		personCommand(f, "drain", "Take a service out of rotation, and keep it out until `undrain`", cobra.ExactArgs(1)),
 		personCommand(f, "undrain", "Put a service back into rotation", cobra.ExactArgs(1)),
-		versionCommand(f),
+		versionCommand(f), manCommand(),
 	)
 	err := root.ExecuteContext(ctx)
 	var code exit

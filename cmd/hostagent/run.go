@@ -212,7 +212,8 @@ func summary(st reconcile.HostStatus) string {
 }
 
 // logger writes to stderr: all that happens for a running agent, only what is
-// wrong for a command, which shows its steps itself.
+// wrong for a command, which shows its steps itself. Secrets that were read do
+// not come into it, whoever logs.
 func logger(f *flags, running bool) *slog.Logger {
 	level := slog.LevelWarn
 	if running {
@@ -221,11 +222,23 @@ func logger(f *flags, running bool) *slog.Logger {
 	if os.Getenv("DRYDOCK_DEBUG") != "" {
 		level = slog.LevelDebug
 	}
-	o := &slog.HandlerOptions{Level: level}
+	o := &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr { return scrubbed(a, f.secrets) }}
 	if f.output == "json" {
 		return slog.New(slog.NewJSONHandler(f.Err, o))
 	}
 	return slog.New(slog.NewTextHandler(f.Err, o))
+}
+
+func scrubbed(a slog.Attr, secrets *hostagent.Secrets) slog.Attr {
+	v := a.Value.Resolve()
+	if v.Kind() != slog.KindString && v.Kind() != slog.KindAny {
+		return a
+	}
+	text := v.String() // what a handler would print of an error or any other value
+	if clean := secrets.Scrub(text); clean != text {
+		a.Value = slog.StringValue(clean)
+	}
+	return a
 }
 
 // startAnew finds again what a journal that had to be begun anew forgot.
