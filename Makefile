@@ -3,6 +3,7 @@
 # make bench  how fast, against others, in the same run
 # make fuzz   each fuzz target for FUZZTIME
 # make mutants  removes each guard in turn; the test named for it must go red
+# make packages  the .deb and .rpm packages, into dist/
 # make lint   gofmt, vet, staticcheck
 
 GO       ?= go
@@ -11,10 +12,13 @@ FUZZTIME ?= 30s
 # installs it; in the full run they fail instead.
 export DRYDOCK_TEST_FULL ?= $(if $(filter 0,$(shell id -u)),1,)
 
-.PHONY: test deps bench fuzz mutants lint build clean
+.PHONY: test deps bench fuzz mutants lint build packages clean
 
 build:
 	$(GO) build -o bin/ ./cmd/...
+
+packages:
+	@.packaging/build dist
 
 test: deps lint
 	$(GO) run ./testdata/fullrun -race -timeout 20m ./... ./testdata/rig
@@ -41,4 +45,4 @@ mutants:
 	$(GO) run ./testdata/mutants
 
 clean:
-	rm -rf bin
+	rm -rf bin dist

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -19,6 +20,10 @@ type build struct {
 	Platform string `json:"platform"`
 }
 
+// released is the version that packages are built as, given to the linker
+// (-X main.released=v1.2.3); "" leaves it to what Go knows of the source.
+var released string
+
 func thisBuild() build {
 	b := build{Version: "devel", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
@@ -28,6 +33,7 @@ func thisBuild() build {
 	if v := info.Main.Version; v != "" && v != "(devel)" {
 		b.Version = v
 	}
+	b.Version = cmp.Or(released, b.Version)
 	for _, s := range info.Settings {
 		switch s.Key {
 		case "vcs.revision":

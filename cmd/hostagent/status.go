@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -65,10 +66,15 @@ type version struct {
 	Go      string `json:"go"`
 }
 
+// released is the version that packages are built as, given to the linker
+// (-X main.released=v1.2.3); "" leaves it to what Go knows of the source.
+var released string
+
 func buildVersion() version {
 	v := version{Version: "unknown"}
 	if b, ok := debug.ReadBuildInfo(); ok {
 		v.Version, v.Go = b.Main.Version, b.GoVersion
 	}
+	v.Version = cmp.Or(released, v.Version)
 	return v
 }
