@@ -103,6 +103,34 @@ func urlOf(schemes ...string) *form {
 	}}
 }
 
+// gitURL is what git takes for a repository elsewhere.
+func gitURL() *form {
+	return &form{"git URL or path", func(s string) string {
+		scheme, rest, ok := strings.Cut(s, "://")
+		switch {
+		case strings.HasPrefix(s, "/") && path.Clean(s) != "/":
+			return ""
+		case !ok && !strings.HasPrefix(s, "-"):
+			if host, p, scp := strings.Cut(s, ":"); scp && host != "" && p != "" && !strings.Contains(host, "/") {
+				return "" // user@host:path
+			}
+		case scheme == "https" || scheme == "http" || scheme == "ssh" || scheme == "git" || scheme == "file":
+			u, err := url.Parse(s)
+			if err != nil {
+				return "this is not a URL"
+			}
+			if _, password := u.User.Password(); password {
+				return "a URL holds no password here: everybody can read this repository. The host's own source.token serves on the same host"
+			}
+			if (u.Host == "") != (scheme == "file") || strings.Trim(rest, "/") == "" {
+				return "this URL names no host, or no path (file:///path)"
+			}
+			return ""
+		}
+		return "a repository is https://, ssh://, git://, file://, user@host:path, or an absolute path"
+	}}
+}
+
 func hostPort() *form {
 	return &form{"host:port", func(s string) string {
 		i := strings.LastIndexByte(s, ':')

@@ -99,10 +99,11 @@ func installs() *schema {
 				installPath(), str("name", "The file's name.", fileName()),
 				keep(), user("Who owns the tree; default: who runs the agent."), strip(), timeout(soon),
 			}},
-			{typ: "git", unbuilt: true, doc: "A source tree at a commit, with an optional build. The release's digest is git:<commit>.", attrs: []attribute{
-				installPath(), str("url", "The repository.", notEmpty()),
-				argv("build", "Run in the fetch phase, in the new tree.", false),
-				keep(), user("Who owns the tree and runs the build."), timeout(late),
+			{typ: "git", doc: "A source tree at a commit, with an optional build. The release's digest is git:<commit>, of a commit that a branch or tag leads to. Files are as they were committed: no filters, hooks or line endings; a tree with submodules or Git LFS pointers is refused.", attrs: []attribute{
+				installPath(), str("url", "The repository: https://, ssh://, git://, file://, user@host:path, or a path on the host. The host's own source.ssh_key, known_hosts and ca serve for it too; source.token only where scheme and host are the same as the source's.", gitURL()),
+				argv("build", "Run in the fetch phase, in the new tree, before that has its final name: $DRYDOCK_RELEASE_DIR, for tools that write absolute paths into what they make.", false),
+				keep(), user("Who owns the tree and runs the build; default: who runs the agent."),
+				{name: "timeout", kind: kindDuration, def: late, lowest: int64(time.Millisecond), doc: "How long the fetch may take, and then the build."},
 			}},
 			{typ: "apt", unbuilt: true, doc: "A package version. The release has no digest: apt's own signatures hold.", attrs: []attribute{
 				str("package", "The package's name.", notEmpty()), timeout(late),

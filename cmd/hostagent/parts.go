@@ -21,6 +21,7 @@ import (
 	"drydock/hostagent/durable"
 	"drydock/hostagent/file"
 	"drydock/hostagent/gitsource"
+	"drydock/hostagent/gittree"
 	"drydock/hostagent/haproxy"
 	"drydock/hostagent/journal"
 	"drydock/hostagent/process"
@@ -70,10 +71,9 @@ func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, h
 		spread = jitter
 	}
 	credentials := hostagent.NewCredentials(f.secrets, cfg.Credentials...)
-	source, err := gitsource.Open(gitsource.Options{
-		URL: cfg.Source.URL, Mirrors: cfg.Source.Mirrors, Branch: cfg.Source.Branch, Dir: filepath.Join(cfg.State, cloneDir),
-		Token: token(cfg, credentials.Read), SSHKey: cfg.Source.SSHKey, KnownHosts: cfg.Source.KnownHosts, CA: cfg.Source.CA, Now: now,
-	})
+	follow := sourceOptions(cfg, credentials.Read)
+	follow.Dir, follow.Now = filepath.Join(cfg.State, cloneDir), now
+	source, err := gitsource.Open(follow)
 	if err != nil {
 		return nil, err
 	}
@@ -128,6 +128,7 @@ func drivers(cfg hostagent.Config, all reconcile.Env) *hostagent.Registry {
 	r.Add("drain", "haproxy", haproxy.New(env("haproxy")))
 	r.Add("install", "archive", archive.New(env("archive")))
 	r.Add("install", "binary", binary.New(env("binary")))
+	r.Add("install", "git", gittree.New(gittree.Options{Env: env("git"), Source: sourceOptions(cfg, all.Credential)}))
 	r.Add("install", "command", command.NewInstall(env("command")))
 	r.Add("migrate", "command", command.NewMigrate(env("migrate")))
 	r.Add("start", "process", process.New(env("process")))
@@ -191,6 +192,14 @@ func (s following) At(ctx context.Context, commit string) (hostagent.Snapshot, e
 }
 
 func (s following) Accepted(context.Context) (string, error) { return s.Source.Accepted() }
+
+// sourceOptions are where the repository is, and what opens it.
+func sourceOptions(cfg hostagent.Config, credential func(string) (string, error)) gitsource.Options {
+	return gitsource.Options{
+		URL: cfg.Source.URL, Mirrors: cfg.Source.Mirrors, Branch: cfg.Source.Branch,
+		Token: token(cfg, credential), SSHKey: cfg.Source.SSHKey, KnownHosts: cfg.Source.KnownHosts, CA: cfg.Source.CA,
+	}
+}
 
 func token(cfg hostagent.Config, credential func(string) (string, error)) func() (string, error) {
 	t := cfg.Source.Token

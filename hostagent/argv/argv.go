@@ -30,6 +30,9 @@ type Command struct {
 	// later entry wins.
 	Env  []string
 	User string // "" is the agent's own
+	// Dir is where it runs, and where its program is looked for first; ""
+	// means the release, if it is there.
+	Dir string
 	// Timeout from the start of the command; at least one of it and ctx's
 	// deadline must be there, and zero means ten minutes.
 	Timeout time.Duration

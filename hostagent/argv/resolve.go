@@ -77,7 +77,10 @@ func resolve(s reconcile.Step, c Command) (ready, error) {
 	if i := slices.IndexFunc(c.Argv, func(a string) bool { return strings.ContainsRune(a, 0) }); i >= 0 {
 		return ready{}, reconcile.HostFault(fmt.Errorf("argument %d of %s holds a zero byte", i, c.Argv[0]), "No program can be given one: take it out.")
 	}
-	r := ready{name: c.Argv[0], args: c.Argv, dir: workDir(s)}
+	r := ready{name: c.Argv[0], args: c.Argv, dir: c.Dir}
+	if r.dir == "" {
+		r.dir = workDir(s)
+	}
 	var err error
 	if r.path, err = find(s, r.dir, r.name); err != nil {
 		return ready{}, err

@@ -29,6 +29,12 @@ type Block struct {
 	// Unpack fills dir, which is empty and the agent's alone, from the
 	// verified artifact.
 	Unpack func(ctx context.Context, artifact *os.File, dir string) error
+
+	// Fill does it in place of Unpack for a release that is no artifact.
+	Fill func(ctx context.Context, s reconcile.Step, dir string) error
+
+	// Build, if there is one, is run in what is filled: see Place.
+	Build func(ctx context.Context, s reconcile.Step, dir string) error
 }
 
 // InstallerOptions make an Installer.
@@ -36,11 +42,11 @@ type InstallerOptions struct {
 	Env      reconcile.Env
 	Release  Options          // State is set here
 	Download download.Options // Credential is set here, and Private if it is empty
-	Kind     string           // "archive", "binary"
+	Kind     string           // "archive", "binary", "git"
 	Decode   func(spec.Block) (Block, error)
 }
 
-// Installer is an install driver for releases that come as an artifact: its
+// Installer is an install driver for releases that are directories: its
 // steps are those of the phases fetch and install. It is a reconcile.Driver,
 // Observer and Pruner.
 type Installer struct {
@@ -134,10 +140,10 @@ func (i *Installer) Prune(ctx context.Context, s reconcile.Step, keep []string) 
 
 func (i *Installer) cacheDir() string { return filepath.Join(i.o.Env.StateDir, "artifacts") }
 
-// fetch downloads, verifies and unpacks. The artifact goes once the release is
-// durable: what can be fetched again is not kept twice.
+// fetch downloads, verifies and unpacks, or fills. The artifact goes once the
+// release is durable: what can be fetched again is not kept twice.
 func (i *Installer) fetch(ctx context.Context, s reconcile.Step, p Place, b Block) error {
-	if s.Target.Artifact == nil {
+	if s.Target.Artifact == nil && b.Fill == nil {
 		return reconcile.HostFault(fmt.Errorf("service %q has no artifact block", s.Service), "Say where the release is downloaded from")
 	}
 	if err := i.store.ready(p); err != nil {
@@ -146,6 +152,17 @@ func (i *Installer) fetch(ctx context.Context, s reconcile.Step, p Place, b Bloc
 	if ok, err := i.store.Complete(ctx, p); ok || err != nil {
 		return err
 	}
+	if b.Fill != nil {
+		if b.Build != nil {
+			p.Build = func(ctx context.Context, dir string) error { return b.Build(ctx, s, dir) }
+		}
+		return i.store.Make(ctx, p, func(ctx context.Context, dir string) error { return b.Fill(ctx, s, dir) })
+	}
+	return i.download(ctx, s, p, b)
+}
+
+// download gets the artifact and unpacks it.
+func (i *Installer) download(ctx context.Context, s reconcile.Step, p Place, b Block) error {
 	if err := i.pruneCache(); err != nil {
 		return durable.HostFault(err)
 	}

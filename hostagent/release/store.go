@@ -67,6 +67,10 @@ type Place struct {
 	// a directory made with another one is not this release, though it has its name.
 	Layout string
 	Keep   int // releases that Prune leaves, the running one among them
+
+	// Build, if there is one, is run by Make in the filled tree dir, which is
+	// User's own by then, before anything is hashed.
+	Build func(ctx context.Context, dir string) error
 }
 
 const stagedSuffix = ".staged"
@@ -114,8 +118,8 @@ func (s *Store) intact(ctx context.Context, p Place, name string) (bool, error) 
 }
 
 // Make makes the release: fill puts its files into a new directory that nobody
-// else can enter; then everything is hashed, owned and durable, and only then
-// renamed to its name. If a tree of that name is there already and differs
+// else can enter; then p.Build runs; then everything is hashed, owned and
+// durable, and only then renamed to its name. If a tree of that name is there already and differs
 // (drift, or another layout), it is not touched, as a service may be running
 // from it: the new one is staged beside it until Switch exchanges the two.
 func (s *Store) Make(ctx context.Context, p Place, fill func(ctx context.Context, dir string) error) error {
@@ -149,7 +153,14 @@ func (s *Store) make(ctx context.Context, p Place, tmp string, own owner, fill f
 		m.name += stagedSuffix
 	}
 	saw := &seen{full: m.made}
-	if err := m.scan(ctx, tmp, own, saw); err != nil {
+	scan := m.scan
+	if p.Build != nil {
+		if err := build(ctx, p, tmp, own); err != nil {
+			return err
+		}
+		scan = m.scanBuilt
+	}
+	if err := scan(ctx, tmp, own, saw); err != nil {
 		return durable.HostFault(err)
 	}
 	if err := s.store(m, saw, tmp); err != nil {
