@@ -31,10 +31,18 @@ func (k Checking) Do(ctx context.Context, s Step) error {
 	defer over.Stop()
 	var healthy time.Time // since when, without a break
 	var last error
+	var ran *Condition // what was started, as it was seen last
 	for {
 		asked := time.Now()
-		if err := k.died(ctx, s, timeout); err != nil {
+		runs := k.runs(ctx, s, timeout)
+		if err := died(ran, runs); err != nil {
 			return err
+		}
+		if ran != nil && runs != nil && ran.Run != runs.Run {
+			healthy = time.Time{} // started anew on purpose, by somebody else
+		}
+		if runs != nil {
+			ran = runs
 		}
 		if last = k.once(ctx, s, timeout); last != nil {
 			healthy = time.Time{}
@@ -67,7 +75,8 @@ func (k Checking) late(s Step, deadline, minimum time.Duration, last error) erro
 	return ReleaseFault(fmt.Errorf("not healthy within %v: %w", deadline, last), "")
 }
 
-func (k Checking) died(ctx context.Context, s Step, timeout time.Duration) error {
+// runs is what the start driver says of what it started; nil if it cannot tell.
+func (k Checking) runs(ctx context.Context, s Step, timeout time.Duration) *Condition {
 	if k.Start == nil || s.Target.Start == nil {
 		return nil
 	}
@@ -76,8 +85,22 @@ func (k Checking) died(ctx context.Context, s Step, timeout time.Duration) error
 	look := s
 	look.Block, look.Phase = *s.Target.Start, Start
 	c, err := k.Start.Observe(ctx, look)
-	if err == nil && c.Is == Absent {
-		return ReleaseFault(fmt.Errorf("it died: %s", c.Detail), "")
+	if err != nil {
+		return nil
+	}
+	return &c
+}
+
+// died says that what runs has ended, or that it did since the look before and
+// its supervisor started it again, which the looks alone would not show.
+func died(before, now *Condition) error {
+	switch {
+	case now == nil:
+		return nil
+	case now.Is == Absent:
+		return ReleaseFault(fmt.Errorf("it died: %s", now.Detail), "")
+	case before != nil && now.Restarts > before.Restarts:
+		return ReleaseFault(fmt.Errorf("it died, and was started again while it was checked: %s", now.Detail), "")
 	}
 	return nil
 }
@@ -101,7 +124,7 @@ func (k Checking) once(ctx context.Context, s Step, timeout time.Duration) error
 // Observe is one look, for a check at rest.
 func (k Checking) Observe(ctx context.Context, s Step) (Condition, error) {
 	_, timeout := Pace(s.Block)
-	if err := k.died(ctx, s, timeout); err != nil {
+	if err := died(nil, k.runs(ctx, s, timeout)); err != nil {
 		return Condition{Is: Absent, Detail: err.Error()}, nil
 	}
 	if err := k.once(ctx, s, timeout); err != nil {

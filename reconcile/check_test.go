@@ -28,6 +28,16 @@ type observer func() (Condition, error)
 
 func (o observer) Observe(context.Context, Step) (Condition, error) { return o() }
 
+// running is a start driver that sees run after run with so many restarts,
+// and the last of them for ever.
+func running(seen ...any) observer {
+	n := -2
+	return func() (Condition, error) {
+		n = min(n+2, len(seen)-2)
+		return Condition{Is: Present, Run: seen[n].(string), Detail: seen[n].(string), Restarts: seen[n+1].(int)}, nil
+	}
+}
+
 func TestChecking(t *testing.T) {
 	bad := errors.New("status 503, expected 200")
 	well := func(context.Context, int) error { return nil }
@@ -55,6 +65,10 @@ func TestChecking(t *testing.T) {
 		}, present, "within 1m0s", time.Minute},
 		{"hangs", func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }, present, "deadline exceeded", time.Minute},
 		{"dies", well, observer(func() (Condition, error) { return Condition{Is: Absent, Detail: "exit status 2"}, nil }), "it died: exit status 2", 0},
+		{"dies and is started again between two looks", well, running("a", 0, "a", 0, "b", 1), "it died, and was started again while it was checked: b", 2 * time.Second},
+		{"dies and is started again, without a check", nil, running("a", 3, "b", 4), "it died, and was started again", time.Second},
+		{"was started again before, by its supervisor", well, running("a", 7), "", 10 * time.Second},
+		{"is started anew by somebody", well, running("a", 1, "a", 1, "a", 1, "a", 1, "b", 0), "", 14 * time.Second},
 		{"its start driver cannot tell", well, observer(func() (Condition, error) { return Condition{}, nil }), "", 10 * time.Second},
 		{"no start driver that looks", well, nil, "", 10 * time.Second},
 		{"no check, runs", nil, present, "", 10 * time.Second},

@@ -96,6 +96,12 @@ type Condition struct {
 	// of ours than the one asked about; a host whose journal was lost finds
 	// again by it what runs.
 	Current string
+
+	// Run tells one run of what was started from the next, and Restarts is how
+	// often its supervisor has started it again by itself since somebody last
+	// did on purpose; "" and 0 where nobody else starts it (start).
+	Run      string
+	Restarts int
 }
 
 // Is is what an Observer found, in the one word that fits its phase.
