@@ -103,10 +103,13 @@ func runOne(ctx context.Context, f *flags, cfg hostagent.Config, log *slog.Logge
 	run, stop := context.WithCancel(ctx)
 	defer stop()
 	g, run := errgroup.WithContext(run)
+	life, ended := context.WithCancel(context.WithoutCancel(ctx))
+	defer ended()
 	var next *hostagent.Config
 	g.Go(socket.Serve)
 	g.Go(func() error {
-		// The socket answers until the last plan has come to its end.
+		// Socket and watchdog answer until the last plan has come to its end.
+		defer ended()
 		defer closing(socket.Close)
 		defer stop()
 		return p.agent.Run(run, files.C())
@@ -133,7 +136,7 @@ func runOne(ctx context.Context, f *flags, cfg hostagent.Config, log *slog.Logge
 		return nil
 	})
 	g.Go(func() error {
-		systemd.Watchdog(run, p.agent.Healthy)
+		systemd.Watchdog(life, p.agent.Healthy)
 		return nil
 	})
 	log.Info("following", "url", cfg.Source.URL, "branch", cfg.Source.Branch, "environment", cfg.Host.Environment, "host", cfg.Host.Name, "verified", false)
