@@ -45,6 +45,15 @@ const haproxyDoc = `HAProxy's runtime API: the server is set to drain, its sessi
 	`A reload of HAProxy forgets the drain unless its state is saved and loaded: with server-state-file in global, load-server-state-from-file global in defaults, and "show servers state" written to that file before each reload, not one request can slip through. ` +
 	`Without that, a drain that a reload has lost is set again within a fraction of a second.`
 
+const consulDoc = `Consul's maintenance mode: it is switched on with a reason that begins "drydock: ", and Consul's servers are seen to have it. ` +
+	`Undrain ends only such; maintenance that a person switched on stays, and is said. ` +
+	`Who keeps Consul's answers for longer (a DNS TTL, ?cached) still comes for as long as that: nothing tells us, so it is not waited for. ` +
+	`This driver was tested against a stand-in that follows Consul's documented HTTP API.`
+
+const nginxDoc = `An upstream file of nginx, and a reload: the server's line gets the parameter down and the comment "# drained by drydock", and undrain takes both out again. ` +
+	`A down without that comment is a person's, and stays. ` +
+	`What nginx's old workers still have in flight is waited for.`
+
 func drains() *schema {
 	return &schema{typ: "drain", many: true, labels: driverLabels(),
 		doc: "Takes the host out of rotation before its service is touched. Any number; undrained in reverse order.",
@@ -55,17 +64,17 @@ func drains() *schema {
 				str("server", "The server's name in the backend, as in haproxy.cfg.", haproxyName()),
 				{name: "timeout", kind: kindDuration, def: soon, lowest: int64(time.Millisecond), doc: "How long sessions may take to end before the service is touched all the same, and the log says how many were left; and how long HAProxy may take to count the server as up again."},
 			}},
-			{typ: "consul", unbuilt: true, doc: "Consul's maintenance mode.", attrs: []attribute{
-				str("address", "The Consul agent's address.", webURL()),
+			{typ: "consul", doc: consulDoc, attrs: []attribute{
+				str("address", "The HTTP API of the Consul agent where the service is registered: http://127.0.0.1:8500.", webURL()),
 				str("service_id", "The service's id at that agent.", notEmpty()),
-				{name: "token", kind: kindText, doc: "An ACL token."},
+				{name: "token", kind: kindText, doc: "credential(name) of an ACL token with service:write for the service and node:read."},
 				timeout(soon),
 			}},
-			{typ: "nginx", unbuilt: true, doc: "An upstream file of nginx, and a reload.", attrs: []attribute{
-				str("upstream_file", "The file that lists the upstream's servers.", absolutePath()),
-				str("server", "The server's address as the file has it.", notEmpty()),
-				argv("reload", "What makes nginx read the file again.", true),
-				timeout(soon),
+			{typ: "nginx", doc: nginxDoc, attrs: []attribute{
+				str("upstream_file", "The file with the lines `server …;` themselves, each on a line of its own; one upstream a file.", absolutePath()),
+				str("server", "The server's address exactly as the file has it: 10.0.0.5:8080, unix:/run/web.sock.", notEmpty()),
+				argv("reload", `What makes nginx read the file again: ["nginx", "-s", "reload"] or ["systemctl", "reload", "nginx"]. Runs as the agent, never from the release.`, true),
+				{name: "timeout", kind: kindDuration, def: soon, lowest: int64(time.Millisecond), doc: "How long nginx may take to start new workers before it counts as failed, and then its old ones to end before the service is touched all the same, and the log says so."},
 			}},
 			{typ: "http", doc: "Calls the service itself.", attrs: []attribute{
 				str("drain", "Called to leave rotation.", webURL()),
