@@ -119,9 +119,10 @@ func (s *Store) intact(ctx context.Context, p Place, name string) (bool, error) 
 
 // Make makes the release: fill puts its files into a new directory that nobody
 // else can enter; then p.Build runs; then everything is hashed, owned and
-// durable, and only then renamed to its name. If a tree of that name is there already and differs
-// (drift, or another layout), it is not touched, as a service may be running
-// from it: the new one is staged beside it until Switch exchanges the two.
+// durable, and only then renamed to its name. If a tree of that name is there
+// already and differs (drift, or another layout), it is not touched, as a
+// service may be running from it: the new one is staged beside it until Switch
+// exchanges the two.
 func (s *Store) Make(ctx context.Context, p Place, fill func(ctx context.Context, dir string) error) error {
 	own, err := s.owner(p.User)
 	if err != nil {

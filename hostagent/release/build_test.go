@@ -1,0 +1,86 @@
+package release
+
+import (
+	"context"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"drydock/reconcile"
+)
+
+// built makes a release for nobody whose build is code of that user, which is
+// played here, and may do what that user can.
+func built(t *testing.T, build func(dir string) error) (Place, error) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: run the test as root")
+	}
+	dir := t.TempDir()
+	p := Place{Path: filepath.Join(dir, "srv"), Dir: "1-abcdefabcdef", Keep: 5, Layout: "x", User: "nobody",
+		Build: func(_ context.Context, dir string) error { return build(dir) }}
+	return p, New(Options{State: filepath.Join(dir, "state")}).Make(t.Context(), p, func(_ context.Context, into string) error {
+		return os.WriteFile(filepath.Join(into, "web"), []byte("good"), 0o755)
+	})
+}
+
+func nobody(t *testing.T) int {
+	t.Helper()
+	u, err := user.Lookup("nobody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := New(Options{}).owner(u.Username)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return own.uid
+}
+
+// What a build leaves under another owner is refused, and never given away: it
+// could be a hard link to a file of the host, made while nobody looked.
+func TestABuildCannotTakeOverFiles(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "shadow")
+	if err := os.WriteFile(secret, []byte("root:x"), 0o4600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(secret, 0o600|os.ModeSetuid); err != nil {
+		t.Fatal(err)
+	}
+	p, err := built(t, func(dir string) error { return os.Link(secret, filepath.Join(dir, "mine")) })
+	if err == nil || reconcile.BlameOf(err) != reconcile.OfRelease || !strings.Contains(err.Error(), `"mine" with uid 0`) {
+		t.Errorf("a file of root's: %v", err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(secret, &st); err != nil || st.Uid != 0 || st.Mode&0o7777 != 0o4600 {
+		t.Errorf("it now has uid %d and mode %o (%v)", st.Uid, st.Mode, err)
+	}
+	if _, err := os.Lstat(p.tree()); err == nil {
+		t.Error("the release has its name")
+	}
+}
+
+// The tree is its user's while it is built, also its top.
+func TestABuildOwnsItsTree(t *testing.T) {
+	uid := uint32(nobody(t))
+	p, err := built(t, func(dir string) error {
+		for _, name := range []string{dir, filepath.Join(dir, "web")} {
+			var st unix.Stat_t
+			if err := unix.Stat(name, &st); err != nil || st.Uid != uid {
+				t.Errorf("%s has uid %d (%v)", name, st.Uid, err)
+			}
+		}
+		return os.Chmod(dir, 0o777)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(p.tree())
+	if err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
