@@ -2,7 +2,6 @@ package haproxy_test
 
 import (
 	"net"
-	"net/http"
 	"strings"
 	"syscall"
 	"testing"
@@ -56,16 +55,11 @@ func TestDrainWaitsForTheLastSession(t *testing.T) {
 // A request that waits for this very server in HAProxy's queue, as a sticky
 // one does, is a request that the server will get.
 func TestDrainWaitsForTheQueue(t *testing.T) {
-	y := &yard{apps: []*app{startApp(t, "web-1")}}
-	b := backendOf(y.apps, "maxconn 1 cookie one")
-	b.Lines = append(b.Lines, "cookie AT insert")
-	y.Proxy = rig.HAProxy(t, b)
+	y := newYard(t, "maxconn 1", "web-1")
 	a := y.at(t, "web-1", "1h")
 	first := y.slow(t, y.apps[0])
 	second := make(chan error, 1)
-	go func() {
-		second <- get(t.Context(), &http.Client{Transport: sticky{&http.Transport{DisableKeepAlives: true}}}, y.URL("web")+"/")
-	}()
+	go func() { second <- get(t.Context(), sticky("web-1"), y.URL("web")+"/") }()
 	within(t, "for the second request in the queue", func() bool { return queued(y.Command(t, "show stat web 4 -1")) })
 	done := a.doing(t)
 	a.heard.await(t, "web/web-1: 1 session and 1 queued left")
@@ -75,14 +69,6 @@ func TestDrainWaitsForTheQueue(t *testing.T) {
 			t.Error(err)
 		}
 	}
-}
-
-type sticky struct{ http.RoundTripper }
-
-func (s sticky) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
-	r.AddCookie(&http.Cookie{Name: "AT", Value: "one"})
-	return s.RoundTripper.RoundTrip(r)
 }
 
 func queued(stat string) bool {
@@ -109,7 +95,7 @@ func TestSessionsThatNeverEnd(t *testing.T) {
 func TestDrainWaitsForTheOldWorker(t *testing.T) {
 	y := newYard(t, "", "web-1", "web-2")
 	for _, a := range y.apps {
-		answered := y.slow(t, a) // one request on each: round-robin
+		answered := y.slow(t, a)
 		defer func() {
 			if err := ended(t, answered); err != nil {
 				t.Errorf("a request failed: %v", err)
@@ -216,18 +202,34 @@ func TestMaintenanceWhileDrained(t *testing.T) {
 	y := newYard(t, checked, "web-1")
 	a := y.at(t, "web-1", "10s")
 	a.mustDrain(t)
-	end := a.holding(t)
 	y.set(t, "set server web/web-1 state maint")
-	// What holds the drain looks at it more than once meanwhile, and leaves it.
-	b := y.at(t, "web-1", "10s")
-	b.mustDrain(t)
-	end()
-	if is := y.admin(t, "web-1"); is != maintenance {
-		t.Errorf("admin state %d", is)
-	}
 	a.mustUndrain(t)
 	if is := y.admin(t, "web-1"); is != maintenance {
 		t.Errorf("admin state %d", is)
+	}
+	a.heard.expect(t, "it stays out until somebody ends that")
+}
+
+// What holds a drain leaves everything alone that keeps the server out.
+func TestHoldLeavesMaintenance(t *testing.T) {
+	for _, admin := range []string{"1", "5", "2", "8", "16"} {
+		t.Run("admin state "+admin, func(t *testing.T) {
+			t.Parallel()
+			looks := make(chan struct{}, 1000)
+			path := fake(t, func(c net.Conn, command string) {
+				if strings.HasPrefix(command, "set") {
+					t.Error(command)
+				}
+				_, _ = c.Write([]byte(stateHeader + "3 web 1 web-1 127.0.0.1 0 " + admin + " 1 1 1 1 0 2 0 0 0 0 - 18083 - 0 0 - - 0\n\n"))
+				looks <- struct{}{}
+			})
+			a := place(t, "unix://"+path, "web", "web-1", "1s")
+			end := a.holding(t)
+			for range 3 {
+				<-looks
+			}
+			end()
+		})
 	}
 }
 

@@ -28,8 +28,9 @@ type app struct {
 	name, address string
 	server        *http.Server
 	arrived       chan struct{} // a request for /slow
-	release       chan struct{}
-	once          sync.Once
+
+	mu      sync.Mutex
+	release chan struct{} // closed by Release
 }
 
 func startApp(t *testing.T, name string) *app {
@@ -42,14 +43,32 @@ func startApp(t *testing.T, name string) *app {
 
 func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/slow" {
+		a.mu.Lock()
+		release := a.release
+		a.mu.Unlock()
 		a.arrived <- struct{}{}
-		<-a.release
+		<-release
 	}
 	fmt.Fprint(w, a.name)
 }
 
 // Release answers all slow requests.
-func (a *app) Release() { a.once.Do(func() { close(a.release) }) }
+func (a *app) Release() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	select {
+	case <-a.release:
+	default:
+		close(a.release)
+	}
+}
+
+// again makes slow requests wait for the next Release.
+func (a *app) again() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.release = make(chan struct{})
+}
 
 func (a *app) start(t *testing.T) {
 	t.Helper()
@@ -73,9 +92,9 @@ type yard struct {
 
 // backend's settings let nothing hide what a drain that was missed would break.
 func backendOf(apps []*app, options string) rig.Backend {
-	b := rig.Backend{Name: "web", Lines: []string{"option httpchk GET /", "retries 0", "no option redispatch"}}
+	b := rig.Backend{Name: "web", Lines: []string{"option httpchk GET /", "retries 0", "no option redispatch", "cookie AT insert"}}
 	for _, a := range apps {
-		b.Servers = append(b.Servers, rig.Server{Name: a.name, Address: a.address, Options: options})
+		b.Servers = append(b.Servers, rig.Server{Name: a.name, Address: a.address, Options: options + " cookie " + a.name})
 	}
 	return b
 }
@@ -96,9 +115,8 @@ func newYard(t *testing.T, options string, names ...string) *yard {
 func (y *yard) slow(t *testing.T, a *app) (answered chan error) {
 	t.Helper()
 	answered = make(chan error, 1)
-	transport := &http.Transport{DisableKeepAlives: true}
 	ctx, cancel := context.WithCancel(context.Background())
-	go func() { answered <- get(ctx, &http.Client{Transport: transport}, y.URL("web")+"/slow") }()
+	go func() { answered <- get(ctx, sticky(a.name), y.URL("web")+"/slow") }()
 	t.Cleanup(cancel)
 	select {
 	case <-a.arrived:
@@ -108,6 +126,18 @@ func (y *yard) slow(t *testing.T, a *app) (answered chan error) {
 		t.Fatalf("the slow request does not arrive\n%s", y.Log())
 	}
 	return answered
+}
+
+// sticky is a client that HAProxy sends to one server, by its cookie.
+func sticky(server string) *http.Client { return &http.Client{Transport: stickyTransport{server}} }
+
+type stickyTransport struct{ server string }
+
+func (s stickyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.AddCookie(&http.Cookie{Name: "AT", Value: s.server})
+	r.Close = true
+	return (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
 }
 
 const patience = 30 * time.Second
