@@ -16,7 +16,7 @@ import (
 
 // TestExamples: what we show is formatted, loads without an error, and plans.
 func TestExamples(t *testing.T) {
-	for _, dir := range []string{"examples/acme", "examples/one-host"} {
+	for _, dir := range []string{"examples/acme", "examples/haproxy", "examples/one-host"} {
 		t.Run(dir, func(t *testing.T) {
 			fsys := os.DirFS(dir)
 			err := fs.WalkDir(fsys, ".", func(path string, d fs.DirEntry, err error) error {
@@ -65,6 +65,11 @@ func plan(t *testing.T, dir string, h spec.Host) []string {
 func TestExamplesPlan(t *testing.T) {
 	got := plan(t, "examples/one-host", spec.Host{Name: "web-1", OS: "linux", Arch: "amd64", Environment: "prod"})
 	want := []string{"hello/fetch/archive", "hello/install/archive", "hello/start/process", "hello/check/http", "hello/undrain/file"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	got = plan(t, "examples/haproxy", spec.Host{Name: "web-1", OS: "linux", Arch: "amd64", Environment: "prod", Labels: map[string]string{"role": "web"}})
+	want = []string{"web/fetch/archive", "web/install/archive", "web/start/systemd", "web/check/http", "web/undrain/haproxy"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

@@ -42,17 +42,9 @@ func installPath() attribute {
 
 const haproxyDoc = `HAProxy's runtime API: the server is set to drain, its sessions end, and it is set to ready once its service is healthy. ` +
 	`A server that a person has put in maintenance is left in it. ` +
-	`A reload of HAProxy forgets the drain unless its state is saved and loaded: with server-state-file in global, load-server-state-from-file global in defaults, and "show servers state" written to that file before each reload, not one request can slip through. ` +
-	`Without that, a drain that a reload has lost is set again within a fraction of a second.`
-
-const consulDoc = `Consul's maintenance mode: it is switched on with a reason that begins "drydock: ", and Consul's servers are seen to have it. ` +
-	`Undrain ends only such; maintenance that a person switched on stays, and is said. ` +
-	`Who keeps Consul's answers for longer (a DNS TTL, ?cached) still comes for as long as that: nothing tells us, so it is not waited for. ` +
-	`This driver was tested against a stand-in that follows Consul's documented HTTP API.`
-
-const nginxDoc = `An upstream file of nginx, and a reload: the server's line gets the parameter down and the comment "# drained by drydock", and undrain takes both out again. ` +
-	`A down without that comment is a person's, and stays. ` +
-	`What nginx's old workers still have in flight is waited for.`
+	`A reload of HAProxy forgets the drain, unless haproxy.cfg has server-state-file in global and "load-server-state-from-file global" in defaults, and each reload first writes the answer to "show servers state" into that file (each start removes it): then not one request can slip through. ` +
+	`Without that, a drain that a reload has lost is set again within a fraction of a second. ` +
+	`Sessions that a reload left with an old worker are waited for where the address is a unix:// one.`
 
 func drains() *schema {
 	return &schema{typ: "drain", many: true, labels: driverLabels(),
@@ -136,9 +128,9 @@ func migrates() *schema {
 	return &schema{typ: "migrate", many: true, labels: driverLabels(),
 		doc: "Brings data to what the release needs. Never retried once begun, unless nothing was applied for certain.",
 		drivers: []*schema{
-			{typ: "sql", unbuilt: true, doc: "Migration files, applied by goose.", attrs: common(
+			{typ: "sql", doc: "Migration files in goose's form, applied one after the other, each in a transaction unless it says NO TRANSACTION (on MySQL none can be taken back). What is pending stands in the plan; a file that was edited or came late, and a schema that is newer than the release, are refused.", attrs: common(
 				attribute{name: "engine", kind: kindString, required: true, words: []string{"postgres", "mysql", "sqlite"}, doc: "The database."},
-				attribute{name: "url", kind: kindText, required: true, doc: "Where it is. Read on the host when the step runs; never printed."},
+				attribute{name: "url", kind: kindText, required: true, doc: "Where it is: postgres://user:password@host/database, mysql://user:password@host/database, or a file's absolute path for sqlite. With a password it is credential(name). Read on the host when the step runs; never printed."},
 				str("directory", "The migrations' directory inside the release.", relativePath("the release")),
 			)},
 			{typ: "command", doc: "A migration tool of your own: Rails, Alembic, Flyway, golang-migrate.", attrs: common(

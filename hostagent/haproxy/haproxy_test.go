@@ -205,3 +205,8 @@ func TestObserve(t *testing.T) {
 		}
 	}
 }
+
+// What we tell teams to write into haproxy.cfg is what HAProxy reads.
+func TestExample(t *testing.T) {
+	rig.HAProxyAccepts(t, "../../examples/haproxy/haproxy.cfg.example")
+}

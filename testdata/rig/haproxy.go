@@ -79,6 +79,15 @@ func HAProxy(t testing.TB, backends ...Backend) *Proxy {
 	return p
 }
 
+// HAProxyAccepts fails the test if HAProxy finds a mistake in a haproxy.cfg.
+func HAProxyAccepts(t testing.TB, path string) {
+	t.Helper()
+	out, err := exec.Command(need(t, "haproxy", "haproxy"), "-c", "-q", "-f", path).CombinedOutput()
+	if err != nil {
+		t.Errorf("%s: %v\n%s", path, err, out)
+	}
+}
+
 // Address is the runtime API's as drain "haproxy" takes it.
 func (p *Proxy) Address() string { return "unix://" + p.Socket }
 
@@ -143,6 +152,7 @@ defaults
 // Start starts it, and returns when its worker answers.
 func (p *Proxy) Start(t testing.TB) {
 	t.Helper()
+	_ = os.Remove(p.state()) // of an earlier reload
 	p.write(t)
 	p.launch(t)
 	p.await(t, "to answer", func() bool { return p.worker() != 0 })
