@@ -46,6 +46,15 @@ const haproxyDoc = `HAProxy's runtime API: the server is set to drain, its sessi
 	`Without that, a drain that a reload has lost is set again within a fraction of a second. ` +
 	`Sessions that a reload left with an old worker are waited for where the address is a unix:// one.`
 
+const consulDoc = `Consul's maintenance mode: it is switched on with a reason that begins "drydock: ", and Consul's servers are seen to have it. ` +
+	`Undrain ends only such; maintenance that a person switched on stays, and is said. ` +
+	`Who keeps Consul's answers for longer (a DNS TTL, ?cached) still comes for as long as that: nothing tells us, so it is not waited for. ` +
+	`This driver was tested against a stand-in that follows Consul's documented HTTP API.`
+
+const nginxDoc = `An upstream file of nginx, and a reload: the server's line gets the parameter down and the comment "# drained by drydock", and undrain takes both out again. ` +
+	`A down without that comment is a person's, and stays. ` +
+	`What nginx's old workers still have in flight is waited for.`
+
 func drains() *schema {
 	return &schema{typ: "drain", many: true, labels: driverLabels(),
 		doc: "Takes the host out of rotation before its service is touched. Any number; undrained in reverse order.",
