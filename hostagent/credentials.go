@@ -82,7 +82,7 @@ func (c *Credentials) read(name string) (string, error) {
 }
 
 func readCredential(dir, name string) (string, error) {
-	dir, err := guarded(dir)
+	dir, err := Guarded(dir)
 	if err != nil {
 		return "", err
 	}
@@ -128,10 +128,10 @@ func mayHold(path string, info os.FileInfo, list []byte) error {
 	return nil
 }
 
-// guarded is the directory that path leads to, through links, if nobody but
+// Guarded is the directory that path leads to, through links, if nobody but
 // root and the agent's user may put another file, directory or link in the
 // place of any of the way; an error says where somebody may.
-func guarded(path string) (string, error) {
+func Guarded(path string) (string, error) {
 	if !filepath.IsAbs(path) {
 		return "", fmt.Errorf("%q is not an absolute path", path)
 	}
@@ -187,11 +187,11 @@ func guards(dir string, last bool) error {
 		return fmt.Errorf("%s is not a directory", dir)
 	}
 	if uid, ok := trusted(info); !ok {
-		return fmt.Errorf("the directory %s belongs to user %d, who could exchange the credentials; it must be root's or the agent's own", dir, uid)
+		return fmt.Errorf("the directory %s belongs to user %d, who could exchange what stands in it; it must be root's or the agent's own", dir, uid)
 	}
 	list := acl(func(buf []byte) (int, error) { return unix.Lgetxattr(dir, aclName, buf) })
 	if others(info.Mode(), list)&0o2 != 0 && (last || info.Mode()&fs.ModeSticky == 0) {
-		return fmt.Errorf("others may write into the directory %s (mode %04o), and so exchange the credentials; run chmod go-w on it", dir, info.Mode().Perm())
+		return fmt.Errorf("others may write into the directory %s (mode %04o), and so exchange what stands in it; run chmod go-w on it", dir, info.Mode().Perm())
 	}
 	return nil
 }

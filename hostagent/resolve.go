@@ -29,6 +29,7 @@ type resolver struct {
 type resolved struct {
 	want spec.Wanted // zero where nothing is known
 	err  error       // why this is not what the source's head says
+	head error       // the part of err that is the source's own; only of a peek
 	url  string      // the mirror that served it
 	keep []reconcile.Record
 	// early marks what was accepted last, while the source is still asked.
@@ -115,19 +116,19 @@ func (r *resolver) peek(ctx context.Context) resolved {
 	defer r.mu.Unlock()
 	accepted, err := r.accepted(ctx)
 	if err != nil {
-		return resolved{err: err}
+		return resolved{err: err, head: err}
 	}
 	snap, herr := r.Source.Head(ctx, accepted)
 	if herr != nil {
 		if accepted == "" {
-			return resolved{err: herr}
+			return resolved{err: herr, head: herr}
 		}
 		if snap, err = r.Source.At(ctx, accepted); err != nil {
-			return resolved{err: errors.Join(herr, err)}
+			return resolved{err: errors.Join(herr, err), head: herr}
 		}
 	}
 	out := r.read(ctx, snap)
-	out.err = errors.Join(herr, out.err)
+	out.err, out.head = errors.Join(herr, out.err), herr
 	return out
 }
 

@@ -38,14 +38,18 @@ type parts struct {
 	source  *gitsource.Source
 	agent   *hostagent.Agent
 	log     *slog.Logger
+	own     func() []hostagent.HostNeed // what the agent itself needs of the host
 }
 
 // hooks are told what happens; each may be nil.
 type hooks struct {
 	watch func(reconcile.Progressed)
 	quiet bool // watch shows the records, the log need not
-	poll  func(error)
-	pass  func(time.Duration, error)
+	// scratch is where journal and clone stand in place of the state directory,
+	// for a look at a host that must leave nothing behind; "" for all else.
+	scratch string
+	poll    func(error)
+	pass    func(time.Duration, error)
 }
 
 // files of the state directory.
@@ -58,7 +62,8 @@ const (
 // assemble makes the agent. With readOnly it changes nothing, takes no lock,
 // and works beside a running agent.
 func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, h hooks) (*parts, error) {
-	if !readOnly {
+	home := cmp.Or(h.scratch, cfg.State)
+	if !readOnly && h.scratch == "" {
 		if err := os.MkdirAll(cfg.State, 0o700); err != nil {
 			return nil, fmt.Errorf("the state directory: %w. Make it, or name another with `state` in %s", err, f.config)
 		}
@@ -72,12 +77,12 @@ func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, h
 	}
 	credentials := hostagent.NewCredentials(f.secrets, cfg.Credentials...)
 	follow := sourceOptions(cfg, credentials.Read)
-	follow.Dir, follow.Now = filepath.Join(cfg.State, cloneDir), now
+	follow.Dir, follow.Now = filepath.Join(home, cloneDir), now
 	source, err := gitsource.Open(follow)
 	if err != nil {
 		return nil, err
 	}
-	j, err := journal.Open(journal.Options{Path: filepath.Join(cfg.State, journalFile), Boot: boot, Now: now, ReadOnly: readOnly})
+	j, err := journal.Open(journal.Options{Path: filepath.Join(home, journalFile), Boot: boot, Now: now, ReadOnly: readOnly})
 	if err != nil {
 		_ = source.Close()
 		return nil, err
@@ -91,6 +96,7 @@ func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, h
 		}
 	}
 	p := &parts{config: cfg, journal: j, source: source, log: log}
+	p.own = func() []hostagent.HostNeed { return ownNeeds(cfg, credentials, now()) }
 	p.agent = hostagent.New(hostagent.Options{
 		Host: cfg.Host, Parallel: cfg.Parallel, Alone: cfg.Alone, URL: cfg.Source.URL, Version: buildVersion().Version,
 		Source: following{source, f.secrets.Scrub}, Journal: j, Drivers: drivers(cfg, reconcile.Env{

@@ -69,7 +69,7 @@ It needs nothing but its configuration file; see ` + "`drydock explain hostagent
 	root.PersistentFlags().StringVar(&f.config, "config", "/etc/drydock/hostagent.hcl", "the host's own configuration `file`")
 	root.PersistentFlags().StringVar(&f.output, "output", "text", "`text` for people, json for programs")
 	root.AddCommand(
-		runCommand(f), onceCommand(f), planCommand(f), statusCommand(f),
+		runCommand(f), onceCommand(f), planCommand(f), statusCommand(f), checkHostCommand(f),
 		personCommand(f, "sync", "Look again now", cobra.NoArgs),
 		personCommand(f, "pause", "Begin no plan until `resume`; what has begun is finished", cobra.NoArgs),
 		personCommand(f, "resume", "Go on after `pause`", cobra.NoArgs),

@@ -96,7 +96,7 @@ func runOne(ctx context.Context, f *flags, cfg hostagent.Config, log *slog.Logge
 		log.Warn("a change of the configuration is only noticed by SIGHUP", "error", err)
 	}
 
-	socket, err := api.Listen(cfg.State, served{p.agent})
+	socket, err := api.Listen(cfg.State, served{p.agent, p.own})
 	if err != nil {
 		return nil, err
 	}

@@ -337,6 +337,45 @@ func cmdNowhere(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
+// cmdTree is `tree OUT DIR...`: writes into OUT every name below these, with mode,
+// size and what it holds or leads to. What is not there has no line.
+func cmdTree(ts *testscript.TestScript, _ bool, args []string) {
+	var all strings.Builder
+	for _, root := range args[1:] {
+		err := filepath.WalkDir(ts.MkAbs(root), func(path string, d fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			info, err := d.Info()
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(&all, "%s %v %s", path, info.Mode(), info.ModTime())
+			switch info.Mode().Type() {
+			case 0:
+				data, err := os.ReadFile(path)
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(&all, " %x", sha256.Sum256(data))
+			case fs.ModeSymlink:
+				to, err := os.Readlink(path)
+				if err != nil {
+					return err
+				}
+				all.WriteString(" -> " + to)
+			}
+			all.WriteString("\n")
+			return nil
+		})
+		ts.Check(err)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(all.String()), 0o600))
+}
+
 // cmdDamage is `damage FILE truncate|flip`: a disk that lies.
 func cmdDamage(ts *testscript.TestScript, _ bool, args []string) {
 	path := ts.MkAbs(args[0])

@@ -73,6 +73,7 @@ func TestScripts(t *testing.T) {
 			"mount":         cmdMount,
 			"leave":         cmdLeave,
 			"silent":        cmdSilent,
+			"tree":          cmdTree,
 		},
 	})
 }

@@ -26,15 +26,26 @@ func planThroughAgent(ctx context.Context, cfg hostagent.Config) (rep hostagent.
 	return rep, !errors.Is(err, api.ErrNoAgent), err
 }
 
+func checkHostThroughAgent(ctx context.Context, cfg hostagent.Config) (rep hostagent.HostReport, ran bool, err error) {
+	err = api.NewClient(cfg.State).CheckHost(ctx, &rep)
+	return rep, !errors.Is(err, api.ErrNoAgent), err
+}
+
 // served is the agent as the API serves it.
-type served struct{ a *hostagent.Agent }
+type served struct {
+	a   *hostagent.Agent
+	own func() []hostagent.HostNeed
+}
 
 func (s served) Status(ctx context.Context) (any, error) { return s.a.Status(ctx), nil }
 func (s served) Plan(ctx context.Context) (any, error)   { return s.a.Plan(ctx) }
-func (s served) Once(ctx context.Context) (any, error)   { return s.a.Once(ctx) }
-func (s served) Sync(context.Context) error              { s.a.Nudge(); return nil }
-func (s served) Pause(ctx context.Context) error         { return s.a.Pause(ctx) }
-func (s served) Resume(ctx context.Context) error        { return s.a.Resume(ctx) }
+func (s served) CheckHost(ctx context.Context) (any, error) {
+	return s.a.CheckHost(ctx, s.own())
+}
+func (s served) Once(ctx context.Context) (any, error) { return s.a.Once(ctx) }
+func (s served) Sync(context.Context) error            { s.a.Nudge(); return nil }
+func (s served) Pause(ctx context.Context) error       { return s.a.Pause(ctx) }
+func (s served) Resume(ctx context.Context) error      { return s.a.Resume(ctx) }
 func (s served) Drain(ctx context.Context, service string) error {
 	return s.a.Drain(ctx, service)
 }

@@ -28,6 +28,7 @@ const (
 type Agent interface {
 	Status(ctx context.Context) (any, error)
 	Plan(ctx context.Context) (any, error)
+	CheckHost(ctx context.Context) (any, error)
 	Once(ctx context.Context) (any, error) // a whole pass, now
 	Sync(ctx context.Context) error        // look at the source now; does not wait
 	Pause(ctx context.Context) error

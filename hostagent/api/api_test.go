@@ -53,6 +53,9 @@ func (a *agent) Status(context.Context) (any, error) { return map[string]string{
 func (a *agent) Plan(context.Context) (any, error) {
 	return nil, errors.New("the source does not answer")
 }
+func (a *agent) CheckHost(context.Context) (any, error) {
+	return map[string]int{"missing": 3}, nil
+}
 func (a *agent) Once(ctx context.Context) (any, error) {
 	if a.hang != nil {
 		close(a.hang)
@@ -107,6 +110,10 @@ func TestEveryCall(t *testing.T) {
 	var report []int
 	if err := c.Once(ctx, &report); err != nil || len(report) != 1 {
 		t.Errorf("once: %v %v", report, err)
+	}
+	var check struct{ Missing int }
+	if err := c.CheckHost(ctx, &check); err != nil || check.Missing != 3 {
+		t.Errorf("check-host: %v %v", check, err)
 	}
 	if err := errors.Join(c.Sync(ctx), c.Pause(ctx), c.Resume(ctx), c.Drain(ctx, "web"), c.Undrain(ctx, "web")); err != nil {
 		t.Error(err)

@@ -33,6 +33,11 @@ func (c *Client) Plan(ctx context.Context, into any) error {
 	return c.call(ctx, http.MethodGet, "/v1/plan", maxWait, into)
 }
 
+// CheckHost decodes what the host lacks of what is declared for it.
+func (c *Client) CheckHost(ctx context.Context, into any) error {
+	return c.call(ctx, http.MethodGet, "/v1/check-host", maxWait, into)
+}
+
 // Once lets the agent make a whole pass, and decodes its report.
 func (c *Client) Once(ctx context.Context, into any) error {
 	return c.call(ctx, http.MethodPost, "/v1/once", maxWait, into)

@@ -173,6 +173,7 @@ func routes(a Agent) http.Handler {
 	}
 	value("GET /v1/status", shortWait, a.Status)
 	value("GET /v1/plan", maxWait, a.Plan)
+	value("GET /v1/check-host", maxWait, a.CheckHost)
 	value("POST /v1/once", maxWait, a.Once)
 	act("POST /v1/sync", a.Sync)
 	act("POST /v1/pause", a.Pause)

@@ -58,8 +58,9 @@ func (d *Drain) Done(ctx context.Context, s reconcile.Step) (bool, error) {
 	return !there && string(waited) == c.Path, nil
 }
 
-// Prepare fails if the file's directory is missing: what leaves rotation could
-// not come back. On a first install the release may still bring it.
+// Prepare fails if the file's directory is missing or cannot be written to: what
+// leaves rotation could not come back. On a first install the release may still
+// bring it.
 func (d *Drain) Prepare(_ context.Context, s reconcile.Step) error {
 	var c config
 	if err := s.Block.Decode(&c); err != nil || s.Action == reconcile.Create {
@@ -71,7 +72,11 @@ func (d *Drain) Prepare(_ context.Context, s reconcile.Step) error {
 	} else if !info.IsDir() {
 		return reconcile.HostFault(fmt.Errorf("drain file: %s is no directory", dir), "Make it one, writable for the agent.")
 	}
-	return nil
+	if err := durable.CanMake(dir); err != nil {
+		return reconcile.HostFault(fmt.Errorf("drain file: %w", err), "Make it writable for the agent.")
+	}
+	_, err := exists(c.Path)
+	return err
 }
 
 // Do removes the file durably and waits, or makes it: empty, 0644, durably.

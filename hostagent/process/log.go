@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"drydock/hostagent/durable"
 	"drydock/reconcile"
 )
 
@@ -58,6 +59,22 @@ func openLog(path string) (*os.File, error) {
 		return nil, fault(err)
 	}
 	return f, nil
+}
+
+// canLog fails where openLog would for a log that the block names, and makes
+// nothing.
+func canLog(path string) error {
+	if path == "" {
+		return nil
+	}
+	err := durable.CanMake(filepath.Dir(path))
+	if info, lerr := os.Lstat(path); err == nil && lerr == nil && !info.Mode().IsRegular() {
+		err = errors.New(path + " is not a file")
+	}
+	if err != nil {
+		return reconcile.HostFault(fmt.Errorf("the log: %w", err), "Make its directory, or mend what stands in its place.")
+	}
+	return nil
 }
 
 // boundLog moves a log aside that has grown too large, and reports whether it

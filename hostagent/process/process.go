@@ -18,6 +18,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/go-multierror"
+
 	"drydock/hostagent/argv"
 	"drydock/reconcile"
 	"drydock/spec"
@@ -101,16 +103,24 @@ func (d *Driver) Done(ctx context.Context, s reconcile.Step) (bool, error) {
 	return t.Alive && t.Ident == identity(s), nil
 }
 
-// Prepare fails if the host lacks the block's user or env_file.
+// Prepare fails if the host lacks the block's user, its env_file, a program that
+// is not the release's, or a place for the log.
 func (d *Driver) Prepare(_ context.Context, s reconcile.Step) error {
 	c, err := decode(s)
-	if err != nil {
+	if err != nil || s.Action == reconcile.Remove {
 		return err
 	}
+	var all *multierror.Error
 	if _, err := environment(c); err != nil {
-		return err
+		all = multierror.Append(all, err)
 	}
-	return argv.Prepare(s)
+	if err := argv.ProgramsAs(s, c.User, c.Command); err != nil {
+		all = multierror.Append(all, err)
+	}
+	if err := canLog(c.Log); err != nil {
+		all = multierror.Append(all, err)
+	}
+	return all.ErrorOrNil()
 }
 
 // Do stops what runs of the service, proves it gone, and starts the release's
