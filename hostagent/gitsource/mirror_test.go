@@ -151,6 +151,21 @@ func TestAMirrorThatIsDamagedIsMadeAnew(t *testing.T) {
 			}
 		},
 	}
+	damages["a commit exchanged"] = func(t *testing.T, dir string, _ *Mirror, commit string) {
+		other := newOrigin(t)
+		evil := other.commit("a", "evil")
+		data, err := os.ReadFile(filepath.Join(other.dir, ".git/objects", evil[:2], evil[2:]))
+		to := filepath.Join(dir, "objects", commit[:2], commit[2:])
+		if err != nil || os.MkdirAll(filepath.Dir(to), 0o700) != nil || os.WriteFile(to, data, 0o600) != nil {
+			t.Fatal(err)
+		}
+		packs, _ := filepath.Glob(filepath.Join(dir, "objects/pack/*"))
+		for _, p := range packs {
+			if err := os.Remove(p); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	for name, damage := range damages {
 		t.Run(name, func(t *testing.T) {
 			o := newOrigin(t)
