@@ -270,7 +270,7 @@ func TestUndrainWaitsUntilUp(t *testing.T) {
 	y.apps[0].stop()
 	y.Await(t, "web/web-1", func(s rig.ServerState) bool { return s.Op == 0 })
 	done := make(chan error, 1)
-	go func() { done <- a.driver.Do(t.Context(), a.undrain) }()
+	go func() { done <- a.driver.Do(bounded(t), a.undrain) }()
 	a.heard.await(t, "web/web-1 is ready; waiting at most 1h")
 	y.apps[0].start(t)
 	if err := ended(t, done); err != nil {
@@ -288,7 +288,7 @@ func TestUndrainOfWhatDoesNotComeUp(t *testing.T) {
 	a.mustDrain(t)
 	y.apps[0].stop()
 	y.Await(t, "web/web-1", func(s rig.ServerState) bool { return s.Op == 0 })
-	err := a.driver.Do(t.Context(), a.undrain)
+	err := a.driver.Do(bounded(t), a.undrain)
 	if err == nil || reconcile.BlameOf(err) != reconcile.OfHost ||
 		!strings.Contains(err.Error(), "does not count it as up within 300ms: DOWN, L4CON") {
 		t.Fatalf("%v", err)
@@ -374,10 +374,10 @@ func TestHangingSocket(t *testing.T) {
 	y.Signal(syscall.SIGSTOP)
 	defer y.Signal(syscall.SIGCONT)
 	for _, s := range []reconcile.Step{a.drain, a.undrain} {
-		if err := a.driver.Do(t.Context(), s); err == nil || reconcile.BlameOf(err) != reconcile.OfHost {
+		if err := a.driver.Do(bounded(t), s); err == nil || reconcile.BlameOf(err) != reconcile.OfHost {
 			t.Errorf("%v: %v", s.Phase, err)
 		}
-		if _, err := a.driver.Done(t.Context(), s); err == nil {
+		if _, err := a.driver.Done(bounded(t), s); err == nil {
 			t.Errorf("%v: done is known", s.Phase)
 		}
 	}
@@ -388,7 +388,7 @@ func TestSuccessThatDoesNotHold(t *testing.T) {
 	path := fake(t, liar)
 	b := drivertest.Block(t, "drain", "haproxy", map[string]any{"address": "unix://" + path, "backend": "web", "server": "web-1", "timeout": "50ms"})
 	a := place(t, "unix://"+path, "web", "web-1", "50ms")
-	err := a.driver.Do(t.Context(), drivertest.Step(reconcile.Drain, b))
+	err := a.driver.Do(bounded(t), drivertest.Step(reconcile.Drain, b))
 	if err == nil || reconcile.BlameOf(err) != reconcile.OfHost || !strings.Contains(err.Error(), "does not keep to it") {
 		t.Errorf("%v", err)
 	}

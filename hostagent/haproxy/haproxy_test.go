@@ -41,7 +41,7 @@ func TestDriver(t *testing.T) {
 func TestOverTCP(t *testing.T) {
 	y := newYard(t, checked, "web-1")
 	a := place(t, "tcp://"+y.TCP, "web", "web-1", "10s")
-	if err := a.driver.Prepare(t.Context(), a.drain); err != nil {
+	if err := a.driver.Prepare(bounded(t), a.drain); err != nil {
 		t.Fatal(err)
 	}
 	a.mustDrain(t)
@@ -122,7 +122,7 @@ func TestPrepareSaysWhatIsMissing(t *testing.T) {
 	for name, b := range badInputs() {
 		t.Run(name, func(t *testing.T) {
 			a := b.at(t)
-			err := a.driver.Prepare(t.Context(), a.drain)
+			err := a.driver.Prepare(bounded(t), a.drain)
 			if err == nil || reconcile.BlameOf(err) != reconcile.OfHost {
 				t.Fatalf("%v", err)
 			}
@@ -131,7 +131,7 @@ func TestPrepareSaysWhatIsMissing(t *testing.T) {
 					t.Errorf("it does not say %q: %v", text, err)
 				}
 			}
-			if _, err := a.driver.Observe(t.Context(), a.drain); name != "not allowed" && err == nil {
+			if _, err := a.driver.Observe(bounded(t), a.drain); name != "not allowed" && err == nil {
 				t.Error("it can be observed all the same")
 			}
 		})
@@ -142,7 +142,7 @@ func TestPrepareChangesNothing(t *testing.T) {
 	y := newYard(t, "", "web-1")
 	a := y.at(t, "web-1", "1s")
 	for _, s := range []reconcile.Step{a.drain, a.undrain} {
-		if err := a.driver.Prepare(t.Context(), s); err != nil {
+		if err := a.driver.Prepare(bounded(t), s); err != nil {
 			t.Error(err)
 		}
 	}
@@ -199,7 +199,7 @@ func TestObserve(t *testing.T) {
 			y.Await(t, "web/web-1", func(s rig.ServerState) bool { return s.Op == 2 })
 		}
 		a := place(t, y.Address(), c.backend, "web-1", "1s")
-		got, err := a.driver.Observe(t.Context(), a.drain)
+		got, err := a.driver.Observe(bounded(t), a.drain)
 		if err != nil || got.Is != c.is || got.Detail != c.detail {
 			t.Errorf("after %q: %v %q, %v; expected %v %q", c.set, got.Is, got.Detail, err, c.is, c.detail)
 		}

@@ -192,6 +192,13 @@ func (h *heard) expect(t *testing.T, text string) {
 	}
 }
 
+// bounded ends what a driver has no end for.
+func bounded(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 func within(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -225,14 +232,14 @@ func (y *yard) at(t *testing.T, server, timeout string) at {
 
 func (a at) mustDrain(t *testing.T) {
 	t.Helper()
-	if err := a.driver.Do(t.Context(), a.drain); err != nil {
+	if err := a.driver.Do(bounded(t), a.drain); err != nil {
 		t.Fatalf("drain: %v", err)
 	}
 }
 
 func (a at) mustUndrain(t *testing.T) {
 	t.Helper()
-	if err := a.driver.Do(t.Context(), a.undrain); err != nil {
+	if err := a.driver.Do(bounded(t), a.undrain); err != nil {
 		t.Fatalf("undrain: %v", err)
 	}
 }
