@@ -25,6 +25,7 @@ import (
 	"drydock/hostagent/haproxy"
 	"drydock/hostagent/journal"
 	"drydock/hostagent/process"
+	"drydock/hostagent/sql"
 	"drydock/hostagent/tcp"
 	"drydock/hostagent/web"
 	"drydock/reconcile"
@@ -137,6 +138,7 @@ func drivers(cfg hostagent.Config, all reconcile.Env) *hostagent.Registry {
 	r.Add("install", "git", gittree.New(gittree.Options{Env: env("git"), Source: sourceOptions(cfg, all.Credential)}))
 	r.Add("install", "command", command.NewInstall(env("command")))
 	r.Add("migrate", "command", command.NewMigrate(env("migrate")))
+	r.Add("migrate", "sql", sql.New(env("sql")))
 	r.Add("start", "process", process.New(env("process")))
 	r.Add("start", "command", command.NewStart(env("start")))
 	r.Add("run", "command", command.NewHook(env("run")))
