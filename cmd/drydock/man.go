@@ -2,7 +2,6 @@ package main
 
 import (
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
@@ -20,8 +19,8 @@ func newMan(streams) *cobra.Command {
 				return err
 			}
 			cmd.Root().DisableAutoGenTag = true
-			epoch := time.Unix(0, 0).UTC() // the same pages from the same source
-			return doc.GenManTree(cmd.Root(), &doc.GenManHeader{Section: "1", Source: "Drydock", Manual: "Drydock", Date: &epoch}, args[0])
+			// Dated by $SOURCE_DATE_EPOCH, which the packages' build sets.
+			return doc.GenManTree(cmd.Root(), &doc.GenManHeader{Section: "1", Source: "Drydock", Manual: "Drydock"}, args[0])
 		},
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
@@ -25,8 +24,8 @@ func manCommand() *cobra.Command {
 				return err
 			}
 			cmd.Root().DisableAutoGenTag = true
-			epoch := time.Unix(0, 0).UTC() // the same pages from the same source
-			if err := doc.GenManTree(cmd.Root(), &doc.GenManHeader{Section: "8", Source: "Drydock", Manual: "Drydock", Date: &epoch}, args[0]); err != nil {
+			// Dated by $SOURCE_DATE_EPOCH, which the packages' build sets.
+			if err := doc.GenManTree(cmd.Root(), &doc.GenManHeader{Section: "8", Source: "Drydock", Manual: "Drydock"}, args[0]); err != nil {
 				return err
 			}
 			page, err := configPage("hostagent.hcl")
@@ -42,7 +41,7 @@ func manCommand() *cobra.Command {
 // reference: what `drydock explain` says, for a host that has no drydock.
 func configPage(root string) (string, error) {
 	var b strings.Builder
-	fmt.Fprintf(&b, ".TH %q 5 \"Jan 1970\" \"Drydock\" \"Drydock\"\n.SH NAME\n%s \\- the host's own configuration\n", strings.ToUpper(root), roff(root))
+	fmt.Fprintf(&b, ".TH %q 5 \"\" \"Drydock\" \"Drydock\"\n.SH NAME\n%s \\- the host's own configuration\n", strings.ToUpper(root), roff(root))
 	paths := []string{root}
 	for len(paths) > 0 {
 		r, err := spec.Look(paths[0])
