@@ -150,12 +150,6 @@ func Prepare(s reconcile.Step) error {
 	return err
 }
 
-// Runnable fails as Run would if a step's command cannot be started.
-func Runnable(s reconcile.Step, args []string) error {
-	_, err := resolve(s, Command{Argv: args})
-	return err
-}
-
 // credential of a user, and the variables that name them. A host without the
 // user is for provisioning to mend: the agent makes none.
 func credential(name string) (*syscall.Credential, []string, error) {

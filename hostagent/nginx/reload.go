@@ -32,7 +32,7 @@ func ofHost(s reconcile.Step) reconcile.Step {
 	return s
 }
 
-func runnable(s reconcile.Step, c config) error { return argv.Runnable(ofHost(s), c.Reload) }
+func runnable(s reconcile.Step, c config) error { return argv.ProgramsAs(ofHost(s), "", c.Reload) }
 
 // reload runs the block's command. Whatever it says is the host's fault.
 func (d *Drain) reload(ctx context.Context, s reconcile.Step, c config) error {
