@@ -18,12 +18,14 @@ import (
 	"drydock/hostagent/archive"
 	"drydock/hostagent/binary"
 	"drydock/hostagent/command"
+	"drydock/hostagent/consul"
 	"drydock/hostagent/durable"
 	"drydock/hostagent/file"
 	"drydock/hostagent/gitsource"
 	"drydock/hostagent/gittree"
 	"drydock/hostagent/haproxy"
 	"drydock/hostagent/journal"
+	"drydock/hostagent/nginx"
 	"drydock/hostagent/process"
 	"drydock/hostagent/sql"
 	"drydock/hostagent/tcp"
@@ -133,6 +135,8 @@ func drivers(cfg hostagent.Config, all reconcile.Env) *hostagent.Registry {
 	r.Add("drain", "http", web.NewDrain(env("http")))
 	r.Add("drain", "command", command.NewDrain(env("command")))
 	r.Add("drain", "haproxy", haproxy.New(env("haproxy")))
+	r.Add("drain", "nginx", nginx.New(env("nginx")))
+	r.Add("drain", "consul", consul.New(env("consul")))
 	r.Add("install", "archive", archive.New(env("archive")))
 	r.Add("install", "binary", binary.New(env("binary")))
 	r.Add("install", "git", gittree.New(gittree.Options{Env: env("git"), Source: sourceOptions(cfg, all.Credential)}))
