@@ -16,6 +16,7 @@ var (
 	platformPattern   = regexp.MustCompile(`^[a-z0-9]+/[a-z0-9]+$`)
 	namePattern       = word{regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`), 64}
 	haproxyPattern    = word{regexp.MustCompile(`^[A-Za-z0-9_.:-]+$`), 256}
+	unitPattern       = word{regexp.MustCompile(`^[A-Za-z0-9:_.\\-]+(@[A-Za-z0-9:_.\\-]+)?\.(service|socket|target|timer|path|mount|automount|swap|slice|scope|device)$`), 255}
 	credentialPattern = word{regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`), 128}
 	clockPattern      = regexp.MustCompile(`^([01][0-9]|2[0-3]):[0-5][0-9]$`)
 )
@@ -161,6 +162,9 @@ func pattern(says string, re word) *form {
 
 // haproxyName keeps what would end a command of the runtime API out of it.
 func haproxyName() *form { return pattern("a name that HAProxy knows", haproxyPattern) }
+
+// unitName is a name as systemd takes it: no abbreviation, pattern or template.
+func unitName() *form { return pattern("the name of a unit, such as web.service", unitPattern) }
 
 func version() *form { return &form{"version", checkVersion} }
 func digest() *form  { return &form{"digest", checkDigest} }

@@ -153,9 +153,9 @@ func starts() *schema {
 	return &schema{typ: "start", labels: driverLabels()[:1],
 		doc: "Makes the new release run.",
 		drivers: []*schema{
-			{typ: "systemd", unbuilt: true, doc: "A systemd unit, over D-Bus.", attrs: []attribute{
-				str("unit", "The unit's name.", notEmpty()),
-				{name: "action", kind: kindString, def: "restart", words: []string{"restart", "reload", "none"}, doc: "What is done to it."},
+			{typ: "systemd", doc: "A systemd unit, over D-Bus. Provisioning makes the unit. Done is more than systemd's word: a new process runs, that was started after it was asked for. The unit's start limit counts from each deployment anew. A oneshot is done when it has run to its end; with RemainAfterExit=yes it can also be seen later whether it did. A removal stops the unit, and neither disables nor deletes it.", attrs: []attribute{
+				str("unit", "The unit's name, with what it ends in: web.service.", unitName()),
+				{name: "action", kind: kindString, def: "restart", words: []string{"restart", "reload", "none"}, doc: "What is done to it. reload needs ExecReload= in the unit, starts a unit that does not run, and on removal leaves one alone that ran before the service was first deployed. none leaves the unit to others, on removal too, and counts as running whatever it does; a check block may ask for more."},
 				timeout(soon),
 			}},
 			{typ: "process", doc: "A process that the agent starts and keeps, for hosts without systemd. It survives the agent's own restart and death; the old group is stopped and proven gone before the new one starts; one that dies is restarted with backoff, 1s to 1m.", attrs: []attribute{
@@ -190,7 +190,7 @@ func checks() *schema {
 				attribute{name: "expect", kind: kindExpect, def: map[string]any{"status": int64(200)}, doc: "status, a number (200), and body: text that the answer holds as a whole word; body = release.version proves that the new process answers."},
 			)},
 			{typ: "tcp", doc: "Opens a connection.", attrs: often(str("address", "Where to.", hostPort()))},
-			{typ: "systemd", unbuilt: true, doc: "Asks systemd whether a unit is active.", attrs: often(str("unit", "The unit's name.", notEmpty()))},
+			{typ: "systemd", doc: "Asks systemd whether a unit is active.", attrs: often(str("unit", "The unit's name, with what it ends in: web.service.", unitName()))},
 			{typ: "command", doc: "Runs a command; healthy if it exits 0.", attrs: often(argv("command", "The command.", true))},
 		}}
 }
