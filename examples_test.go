@@ -16,7 +16,7 @@ import (
 
 // TestExamples: what we show is formatted, loads without an error, and plans.
 func TestExamples(t *testing.T) {
-	for _, dir := range []string{"examples/acme", "examples/haproxy", "examples/one-host"} {
+	for _, dir := range []string{"examples/acme", "examples/consul", "examples/haproxy", "examples/nginx", "examples/one-host"} {
 		t.Run(dir, func(t *testing.T) {
 			fsys := os.DirFS(dir)
 			err := fs.WalkDir(fsys, ".", func(path string, d fs.DirEntry, err error) error {

@@ -2,6 +2,7 @@ package nginx_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -222,6 +223,18 @@ func refused(t *testing.T, c drivertest.Case, want ...string) {
 			if !strings.Contains(err.Error(), w) {
 				t.Errorf("%s says %q, nothing of %q", what, err, w)
 			}
+		}
+	}
+}
+
+// The example's upstream file is one that can be drained, and that nginx takes.
+func TestExample(t *testing.T) {
+	w := rig.Nginx(t, read(t, "../../examples/nginx/shop.conf.example"))
+	c := drain(t, w.UpstreamFile, w.Reload(), map[string]any{"server": "127.0.0.1:9000"})
+	d := c.New(c.Env)
+	for _, s := range []reconcile.Step{c.Step, *c.Back} {
+		if err := errors.Join(d.(reconcile.Preparer).Prepare(t.Context(), s), d.Do(t.Context(), s)); err != nil {
+			t.Error(err)
 		}
 	}
 }
