@@ -144,6 +144,15 @@ func endless(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
+// An endless answer is read no further than its first MiB.
+func TestEndlessAnswer(t *testing.T) {
+	a, c, _ := registered(t, nil)
+	a.Instead(endless)
+	if err := c.New(c.Env).Do(t.Context(), c.Step); err == nil || !strings.Contains(err.Error(), "more than 1024 KiB") {
+		t.Errorf("%v", err)
+	}
+}
+
 func do(t *testing.T, c drivertest.Case, s reconcile.Step) {
 	t.Helper()
 	if err := c.New(c.Env).Do(t.Context(), s); err != nil {
