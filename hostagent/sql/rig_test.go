@@ -78,7 +78,7 @@ func newHost(t *testing.T, engine string) *host {
 	case "postgres":
 		p := servers.PostgreSQL(t)
 		db := p.Database(t)
-		h.url, h.exec = p.TCP(db), func(sql string) string { return p.Exec(t, db, sql) }
+		h.url, h.exec = p.TCP(db), func(sql string) string { return p.Exec(t, db, "set role "+rig.DatabaseUser+"; "+sql) }
 	case "mysql":
 		m := servers.MariaDB(t)
 		db := m.Database(t)

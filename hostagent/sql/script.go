@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"regexp"
 	"strings"
 	"time"
 
@@ -33,6 +34,9 @@ func parse(f file, text []byte, transactional bool) (script, error) {
 	s := script{file: f, text: bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))}
 	if line := expands(s.text); line > 0 {
 		return s, fmt.Errorf("line %d: ENVSUB would put the agent's own environment into it, and so make it another migration on every host; write the values out", line)
+	}
+	if !upward.Match(s.text) {
+		return s, errors.New("it has no line -- +goose Up, which goose's files begin with")
 	}
 	rec := &recorder{}
 	db := sql.OpenDB(rec)
@@ -62,15 +66,21 @@ func provider(dialect goose.Dialect, db *sql.DB, s script, opts ...goose.Provide
 	return goose.NewProvider(dialect, db, oneFile{s.name, s.text}, opts...)
 }
 
-// unparsed is goose's complaint without its own wrapping.
+// unparsed is goose's complaint without the layers it is wrapped in.
 func unparsed(err error) error {
-	for e := err; e != nil; e = errors.Unwrap(e) {
-		if msg := e.Error(); !strings.HasPrefix(msg, "failed to prepare migration") && !strings.HasPrefix(msg, "partial migration error") {
-			return errors.New(shorten(msg))
+	msg := err.Error()
+	for _, layer := range []string{"failed to parse migration: ", ": failed to parse "} {
+		if i := strings.LastIndex(msg, layer); i >= 0 {
+			msg = msg[i+len(layer):]
 		}
 	}
-	return err
+	if i := strings.Index(msg, "unexpected unfinished"); i >= 0 {
+		msg = msg[i:]
+	}
+	return errors.New(shorten(msg))
 }
+
+var upward = regexp.MustCompile(`(?mi)^-- *\+goose +up *$`)
 
 // expands is the line that asks goose to put variables of the environment in.
 func expands(text []byte) int {
