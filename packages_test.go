@@ -86,6 +86,7 @@ func TestPackages(t *testing.T) {
 	t.Run("arm64", forArm64)
 	first := makePackages(t, "0.1.0", "PACKAGES=hostagent")
 	t.Run("host", func(t *testing.T) { live(t, first, second) })
+	t.Run("rpm", func(t *testing.T) { liveByRPM(t, first, second) })
 }
 
 // hold wants programs, man pages that render, completions that the shells can
@@ -218,10 +219,11 @@ func TestPackagedExample(t *testing.T) {
 type yard struct {
 	*rig.Host
 	t   *testing.T
-	dir string // seen in the host as /srv/yard
+	dir string // the host sees it as /srv/yard
 }
 
-func newYard(t *testing.T) *yard {
+// newYard boots the host; binds are pairs of a path there and one here.
+func newYard(t *testing.T, binds ...string) *yard {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o755); err != nil {
@@ -230,7 +232,11 @@ func newYard(t *testing.T) *yard {
 	y := &yard{t: t, dir: dir}
 	y.git("init", "-q", "--bare", "-b", "main", dir+"/releases.git")
 	y.git("init", "-q", "-b", "main", dir+"/work")
-	y.Host = rig.NewHost(t, rig.HostOptions{Private: true, Binds: map[string]string{"/srv/yard": dir}})
+	seen := map[string]string{"/srv/yard": dir}
+	for i := 0; i < len(binds); i += 2 {
+		seen[binds[i]] = binds[i+1]
+	}
+	y.Host = rig.NewHost(t, rig.HostOptions{Private: true, Binds: seen})
 	return y
 }
 
@@ -518,4 +524,44 @@ func live(t *testing.T, first, second packaged) {
 	apt("install", two)
 	y.want("enabled", "systemctl", "is-enabled", "hostagent")
 	y.want("inactive", "systemctl", "is-active", "hostagent")
+}
+
+// liveByRPM is the same life with rpm, whose scripts are called otherwise. No
+// distribution of rpm's can be had here: on the Debian host the machine's own
+// rpm works, with its own libraries.
+func liveByRPM(t *testing.T, first, second packaged) {
+	needTool(t, "rpm", "rpm")
+	y := newYard(t, "/srv/machine", "/usr")
+	one, two := y.take(first, "rpm"), y.take(second, "rpm")
+	y.Must(t, "useradd", "--system", "--no-create-home", "web")
+	y.declare("1.0.0", "")
+	rpm := func(args ...string) string {
+		t.Helper()
+		return y.Must(t, append([]string{"sh", "-c", `RPM_CONFIGDIR=/srv/machine/lib/rpm exec /srv/machine/lib*/ld-linux-*.so.* --library-path "$(echo /srv/machine/lib/*-linux-gnu)" /srv/machine/bin/rpm --dbpath /var/lib/rpm --nodeps "$@" 2>&1`, "rpm"}, args...)...)
+	}
+
+	wantAll(t, rpm("-i", one), "Write /etc/drydock/hostagent.hcl", "systemctl enable --now hostagent")
+	y.want("inactive", "systemctl", "is-active", "hostagent")
+	y.WriteFile(t, "/etc/drydock/hostagent.hcl", hostFile, 0o644)
+	y.Must(t, "systemctl", "enable", "--now", "hostagent")
+	y.converged("1.0.0")
+	service := y.process()
+
+	before, _ := y.agent()
+	rpm("-U", two)
+	y.eventually("another agent", func() bool { now, _ := y.agent(); return now != before && now != "0" })
+	y.converged("1.0.0")
+	wantAll(t, y.says("hostagent", "version"), "v0.2.0")
+
+	rpm("-e", "hostagent")
+	y.want("inactive", "systemctl", "is-active", "hostagent")
+	y.Must(t, "test", "-s", "/var/lib/drydock/journal.db")
+	y.want("", "ls", "/usr/lib/drydock")
+
+	rpm("-i", two)
+	y.converged("1.0.0")
+	if now := y.process(); now != service {
+		t.Errorf("upgrade, removal and installation cost the service its process: %s, then %s", service, now)
+	}
+	rpm("-V", "hostagent")
 }
