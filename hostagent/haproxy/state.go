@@ -43,15 +43,19 @@ const (
 	drained      admin = 0x08 // as we do
 	drainedBy    admin = 0x10 // with the server that it tracks
 	unresolved   admin = 0x20 // its address cannot be resolved: found, not set
+
+	maintenance = maintained | maintainedBy
+	out         = maintenance | drained | drainedBy
+	notOurs     = maintenance | drainedBy
 )
 
 func (a admin) is(b admin) bool { return a&b != 0 }
 
 // out reports whether somebody has taken the server out.
-func (a admin) out() bool { return a.is(maintained | maintainedBy | drained | drainedBy) }
+func (a admin) out() bool { return a.is(out) }
 
 // foreign reports whether it is out in a way that is not ours.
-func (a admin) foreign() bool { return a.is(maintained | maintainedBy | drainedBy) }
+func (a admin) foreign() bool { return a.is(notOurs) }
 
 // usable reports whether HAProxy's own check lets new sessions come.
 func (r row) usable() bool {

@@ -78,7 +78,7 @@ func (w *watch) undrain(ctx context.Context) error {
 			if err := w.failed(ctx, err); err != nil {
 				return err
 			}
-		case v.Admin.is(drained) && !v.Admin.is(maintained|maintainedBy):
+		case v.Admin.is(drained) && !v.Admin.is(maintenance):
 			if _, err := w.change(ctx, "ready"); err != nil {
 				return err
 			}
