@@ -170,8 +170,7 @@ func (a *agent) call(ctx context.Context, method, path, name string, query url.V
 	ctx, cancel := context.WithTimeout(ctx, min(callTime, a.timeout))
 	defer cancel()
 	u := *a.base
-	u.RawPath = strings.TrimSuffix(u.EscapedPath(), "/") + path + url.PathEscape(name)
-	u.Path, u.RawQuery = strings.TrimSuffix(u.Path, "/")+path+name, query.Encode()
+	u.Path, u.RawPath, u.RawQuery = strings.TrimSuffix(u.Path, "/")+path+name, "", query.Encode()
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
 	if err != nil {
 		return 0, nil, nil, fault(fmt.Errorf("address %s: no request can be made of it", a.where()), "Write the agent's address, such as http://127.0.0.1:8500.")

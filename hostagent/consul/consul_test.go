@@ -235,12 +235,12 @@ func TestAPersonIsFaster(t *testing.T) {
 	defer proxy.Close()
 	c, l := drain(t, proxy.URL, nil)
 	do(t, c, c.Step)
+	if !strings.Contains(l.String(), `"mine"`) {
+		t.Errorf("it does not say so: %s", l)
+	}
 	do(t, c, *c.Back)
 	if got, on := a.Maintenance("web-1"); !on || got != "mine" {
 		t.Errorf("%v, %q", on, got)
-	}
-	if !strings.Contains(l.String(), `"mine"`) {
-		t.Errorf("it does not say so: %s", l)
 	}
 }
 
@@ -385,8 +385,8 @@ func TestACLs(t *testing.T) {
 		switch {
 		case want == "" && err != nil:
 			t.Errorf("%q: %v", token, err)
-		case want != "" && (reconcile.BlameOf(err) != reconcile.OfHost || !strings.Contains(fmt.Sprint(err), want)):
-			t.Errorf("%q: %v, expected a word of %s", token, err, want)
+		case want != "" && (reconcile.BlameOf(err) != reconcile.OfHost || !strings.Contains(fmt.Sprint(err), "give it "+want)):
+			t.Errorf("%q: %v, expected the advice to give it %s", token, err, want)
 		}
 		if want != "" {
 			if _, on := a.Maintenance("web-1"); on {
