@@ -139,10 +139,25 @@ func within(value string) []string {
 // spellings are the forms in which a text is found inside others.
 func spellings(text string) []string {
 	quoted, _ := json.Marshal(text)
-	return []string{
+	return append(inBase64(text),
 		text, url.QueryEscape(text), url.PathEscape(text), url.UserPassword("", text).String()[1:],
-		string(quoted[1 : len(quoted)-1]), strings.ReplaceAll(text, "'", `\'`),
+		string(quoted[1:len(quoted)-1]), strings.ReplaceAll(text, "'", `\'`),
 		base64.StdEncoding.EncodeToString([]byte(text)), base64.RawStdEncoding.EncodeToString([]byte(text)),
 		base64.URLEncoding.EncodeToString([]byte(text)), base64.RawURLEncoding.EncodeToString([]byte(text)),
+	)
+}
+
+// inBase64 is what of a text stands in the base64 of a longer one, such as
+// user:password: without the letters that it shares with its neighbours, and in
+// three forms, by where in a group of three bytes it begins.
+func inBase64(text string) (all []string) {
+	for before := range 3 {
+		bytes := append(make([]byte, before), text...)
+		from, to := (before*8+5)/6, len(bytes)*8/6
+		if from >= to {
+			continue
+		}
+		all = append(all, base64.RawStdEncoding.EncodeToString(bytes)[from:to], base64.RawURLEncoding.EncodeToString(bytes)[from:to])
 	}
+	return all
 }

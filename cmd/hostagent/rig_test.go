@@ -97,7 +97,12 @@ func (r *rig) release(version, script string) string {
 func (r *rig) bump(version string) {
 	r.t.Helper()
 	r.version = version
-	r.declare(fmt.Sprintf(`
+	r.declare(r.declaration(version))
+}
+
+func (r *rig) declaration(version string) string {
+	r.t.Helper()
+	return fmt.Sprintf(`
 service "web" {
   hosts = {}
   release {
@@ -128,7 +133,7 @@ service "web" {
   }
 %s
 }
-`, version, r.release(version, ""), r.path("artifacts"), r.path("rotation"), r.path("srv"), r.path("answer"), r.extra))
+`, version, r.release(version, ""), r.path("artifacts"), r.path("rotation"), r.path("srv"), r.path("answer"), r.extra)
 }
 
 func (r *rig) declare(hcl string) {
