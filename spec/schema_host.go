@@ -16,7 +16,7 @@ func hostSchema() *schema {
 		attrs: []attribute{
 			{name: "environment", kind: kindString, required: true, doc: "The folder of the repository that this host follows."},
 			{name: "state", kind: kindString, form: absolutePath(), def: "/var/lib/drydock", doc: "Where the agent keeps its journal, its clone of the repository, its socket and what drivers need."},
-			path("credentials", "A directory with one file a credential, readable by nobody else. Default: systemd's $CREDENTIALS_DIRECTORY."),
+			path("credentials", "A directory with one file a credential: a plain file, no link, of at most 64 KiB, that only root or the agent's user may read. Nobody else may write to the directory or to those above it (sticky ones such as /tmp aside). Systemd's $CREDENTIALS_DIRECTORY (LoadCredential=), if there is one, is looked into first: a name in both is systemd's."),
 			{name: "listen", kind: kindString, form: hostPort(), doc: "Where /metrics, /healthz and /readyz are served. Default: nowhere."},
 		},
 		blocks: []*schema{
