@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"drydock/hostagent"
+	"drydock/hostagent/apt"
 	"drydock/hostagent/archive"
 	"drydock/hostagent/binary"
 	"drydock/hostagent/command"
@@ -28,6 +29,7 @@ import (
 	"drydock/hostagent/nginx"
 	"drydock/hostagent/process"
 	"drydock/hostagent/sql"
+	"drydock/hostagent/systemd"
 	"drydock/hostagent/tcp"
 	"drydock/hostagent/web"
 	"drydock/reconcile"
@@ -139,10 +141,14 @@ func drivers(cfg hostagent.Config, all reconcile.Env) *hostagent.Registry {
 	r.Add("drain", "consul", consul.New(env("consul")))
 	r.Add("install", "archive", archive.New(env("archive")))
 	r.Add("install", "binary", binary.New(env("binary")))
+	r.Add("install", "apt", apt.New(env("apt")))
 	r.Add("install", "git", gittree.New(gittree.Options{Env: env("git"), Source: sourceOptions(cfg, all.Credential)}))
 	r.Add("install", "command", command.NewInstall(env("command")))
 	r.Add("migrate", "command", command.NewMigrate(env("migrate")))
 	r.Add("migrate", "sql", sql.New(env("sql")))
+	unit := systemd.New(env("systemd"))
+	r.Add("start", "systemd", unit)
+	r.AddCheck("systemd", unit.Check())
 	r.Add("start", "process", process.New(env("process")))
 	r.Add("start", "command", command.NewStart(env("start")))
 	r.Add("run", "command", command.NewHook(env("run")))

@@ -259,11 +259,9 @@ func (h *Host) Name() string { return h.options.Name }
 // off. A link in it that is absolute leads out of it.
 func (h *Host) Root() string { return fmt.Sprintf("/proc/%d/root", h.leader) }
 
-// Bus is the address of its D-Bus, as seen from outside.
+// Bus is the address of its D-Bus, as seen from outside. (systemd's own socket
+// takes nobody from outside its PID namespace: see Inside.)
 func (h *Host) Bus() string { return "unix:path=" + h.Root() + "/run/dbus/system_bus_socket" }
-
-// Private is the address of systemd's own socket, which is there without D-Bus.
-func (h *Host) Private() string { return "unix:path=" + h.Root() + "/run/systemd/private" }
 
 // Command is a command that will run in the host as its root, with a clean
 // environment, and be killed when ctx ends or the test's process does.
@@ -353,6 +351,14 @@ func (h *Host) Kill() {
 	}
 	_ = syscall.Kill(h.leader, syscall.SIGKILL)
 	h.gone(time.Minute)
+}
+
+// Signal sends a signal to its PID 1; under SIGSTOP systemd answers nobody.
+func (h *Host) Signal(t testing.TB, s syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(h.leader, s); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // gone waits until the host is off.
