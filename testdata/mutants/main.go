@@ -143,7 +143,7 @@ func (m mutant) try(dir string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	pkg := "./" + strings.TrimPrefix(strings.TrimPrefix(m.pkg, "drydock/"), "./")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-C", dir, "-o", os.DevNull, pkg).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, "go", "test", "-C", dir, "-c", "-o", os.DevNull, pkg).CombinedOutput(); err != nil {
 		return fmt.Sprintf("does not compile: %s", bytes.TrimSpace(out))
 	}
 	test := exec.CommandContext(ctx, "go", "test", "-count=1", "-timeout=4m", "-run", "^"+strings.ReplaceAll(m.test, "/", "$/^")+"$", pkg)
