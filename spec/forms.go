@@ -17,6 +17,7 @@ var (
 	namePattern       = word{regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`), 64}
 	haproxyPattern    = word{regexp.MustCompile(`^[A-Za-z0-9_.:-]+$`), 256}
 	unitPattern       = word{regexp.MustCompile(`^[A-Za-z0-9:_.\\-]+(@[A-Za-z0-9:_.\\-]+)?\.(service|socket|target|timer|path|mount|automount|swap|slice|scope|device)$`), 255}
+	debianPattern     = word{regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`), 128}
 	credentialPattern = word{regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`), 128}
 	clockPattern      = regexp.MustCompile(`^([01][0-9]|2[0-3]):[0-5][0-9]$`)
 )
@@ -165,6 +166,8 @@ func haproxyName() *form { return pattern("a name that HAProxy knows", haproxyPa
 
 // unitName is a name as systemd takes it: no abbreviation, pattern or template.
 func unitName() *form { return pattern("the name of a unit, such as web.service", unitPattern) }
+
+func debianName() *form { return pattern("the name of a Debian package", debianPattern) }
 
 func version() *form { return &form{"version", checkVersion} }
 func digest() *form  { return &form{"digest", checkDigest} }

@@ -98,6 +98,11 @@ func drains() *schema {
 		}}
 }
 
+const aptDoc = `A version of a Debian package. The release has no digest: apt's own signatures hold. Its version is the package's without the epoch ("1:"), which no release's version can hold. ` +
+	`The package is downloaded in the fetch phase, after apt-get update if the index does not have it, and kept for a revert. ` +
+	`Installed by apt-get, downgrades too, with the host's own settings; configuration files that a person changed stay as they are. What it installs and upgrades besides is said before; nothing else is ever removed, and a hold (apt-mark hold) is kept. ` +
+	`Where systemd is PID 1 it runs in a unit of its own, so that neither a restart nor the death of the agent leaves dpkg half-way.`
+
 func installs() *schema {
 	return &schema{typ: "install", labels: driverLabels()[:1],
 		doc: "Puts the release on the host by one atomic switch.",
@@ -115,8 +120,9 @@ func installs() *schema {
 				keep(), user("Who owns the tree and runs the build; default: who runs the agent."),
 				{name: "timeout", kind: kindDuration, def: late, lowest: int64(time.Millisecond), doc: "How long the fetch may take, and then the build."},
 			}},
-			{typ: "apt", unbuilt: true, doc: "A package version. The release has no digest: apt's own signatures hold.", attrs: []attribute{
-				str("package", "The package's name.", notEmpty()), timeout(late),
+			{typ: "apt", doc: aptDoc, attrs: []attribute{
+				str("package", "The package's name.", debianName()),
+				{name: "timeout", kind: kindDuration, def: late, lowest: int64(time.Millisecond), doc: "How long a download may take, and then an installation, waiting for dpkg's lock included."},
 			}},
 			{typ: "command", doc: "A command of your own.", attrs: []attribute{
 				argv("command", "Installs the version in $DRYDOCK_VERSION.", true),
