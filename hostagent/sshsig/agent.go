@@ -29,7 +29,7 @@ func AgentKeys(ctx context.Context, socket string) (keys []AgentKey, err error) 
 			return fmt.Errorf("the ssh-agent at %s does not list its keys: %w; see what ssh-add -l says", socket, err)
 		}
 		for _, k := range all {
-			if key, err := keyOf(k.Blob); err == nil {
+			if key, _, err := keyOf(k.Blob); err == nil {
 				keys = append(keys, AgentKey{key, k.Comment})
 			}
 		}

@@ -147,7 +147,9 @@ func parseEntry(line string) (e Entry, err error) {
 		if err := e.options(typ); err != nil {
 			return e, err
 		}
-		typ, after = field(after)
+		if typ, after = field(after); typ != "" && !isKeyType(typ) {
+			return e, fmt.Errorf("after the options stands %.64q, which is not the type of a key; separate options by commas, without spaces, and write the key as its .pub file has it", typ)
+		}
 	}
 	encoded, comment := field(after)
 	e.Comment = comment
@@ -155,7 +157,7 @@ func parseEntry(line string) (e Entry, err error) {
 	if err != nil {
 		return e, err
 	}
-	e.Key, err = keyOf(wire)
+	e.Key, _, err = keyOf(wire)
 	return e, err
 }
 

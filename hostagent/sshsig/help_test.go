@@ -250,3 +250,8 @@ func wantReason(t testing.TB, err error, want sshsig.Reason) {
 		t.Errorf("says not what to do next: %v", err)
 	}
 }
+
+func base64Of(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
+
+// blobOf is an encoded key of a type that has nothing else in it.
+func blobOf(typ string) []byte { return ssh.Marshal(struct{ T, K string }{typ, "x"}) }

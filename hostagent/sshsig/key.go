@@ -2,12 +2,11 @@ package sshsig
 
 import (
 	"bytes"
-	"crypto/ecdh"
 	"crypto/ed25519"
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/binary"
-	"math/big"
+	"encoding/hex"
 	"slices"
 	"strings"
 
@@ -44,7 +43,8 @@ func ParseKey(line string) (Key, error) {
 	if err != nil {
 		return Key{}, err
 	}
-	return keyOf(wire)
+	key, _, err := keyOf(wire)
+	return key, err
 }
 
 // keyBytes decodes a key's base64 and holds the type that stands before it to
@@ -78,59 +78,51 @@ func typeOf(wire []byte) (string, bool) {
 
 // keyOf holds an encoded key to what is accepted. A key has one encoding, so
 // that it cannot be listed or revoked under another.
-func keyOf(wire []byte) (Key, error) {
+func keyOf(wire []byte) (Key, ssh.PublicKey, error) {
 	typ, ok := typeOf(wire)
 	switch {
 	case !ok:
-		return Key{}, refuse(Malformed, "the public key is cut short or damaged; make the signature again, or copy the key's .pub file again")
+		return Key{}, nil, refuse(Malformed, "the public key is cut short or damaged; make the signature again, or copy the key's .pub file again")
 	case strings.HasSuffix(typ, certSuffix):
-		return Key{}, refuse(Unsupported, "%s is a certificate, and certificates are not supported; use the plain key, and list it by itself", typ)
+		return Key{}, nil, refuse(Unsupported, "%s is a certificate, and certificates are not supported; use the plain key, and list it by itself", typ)
 	case !slices.Contains(accepted, typ):
-		return Key{}, refuse(Unsupported, "keys of type %q are not accepted; use one of %s", typ, strings.Join(accepted, ", "))
+		return Key{}, nil, refuse(Unsupported, "keys of type %q are not accepted; use one of %s", typ, strings.Join(accepted, ", "))
 	}
 	pub, err := ssh.ParsePublicKey(wire)
 	if err != nil || !bytes.Equal(pub.Marshal(), wire) {
-		return Key{}, refuse(Malformed, "the %s key is damaged or not encoded as OpenSSH does it; copy its .pub file again", typ)
+		return Key{}, nil, refuse(Malformed, "the %s key is damaged or not encoded as OpenSSH does it; copy its .pub file again", typ)
 	}
 	switch k := pub.(ssh.CryptoPublicKey).CryptoPublicKey().(type) {
 	case *rsa.PublicKey:
 		if k.N.Sign() <= 0 || k.N.BitLen() < minRSA {
-			return Key{}, refuse(Unsupported, "the RSA key has %d bits, and %d is the least; make a new key, best with ssh-keygen -t ed25519", k.N.BitLen(), minRSA)
+			return Key{}, nil, refuse(Unsupported, "the RSA key has %d bits, and %d is the least; make a new key, best with ssh-keygen -t ed25519", k.N.BitLen(), minRSA)
 		}
 	case ed25519.PublicKey:
 		if weak(k) {
-			return Key{}, refuse(Unsupported, "the Ed25519 key is one of the few that fit signatures nobody made; make a new key with ssh-keygen -t ed25519")
+			return Key{}, nil, refuse(Unsupported, "the Ed25519 key is one of the few that fit signatures nobody made; make a new key with ssh-keygen -t ed25519")
 		}
 	}
-	return Key{string(wire)}, nil
+	return Key{string(wire)}, pub, nil
 }
 
-// weak says whether an Ed25519 key is a point of small order, for which anyone
-// can write signatures. It is so if the same point on the Montgomery curve is,
-// and that is what X25519 reports.
+// weak says whether an Ed25519 key is one of the points of small order, for
+// which anyone can write signatures: Go's crypto/ed25519 takes them. Compared
+// are the y coordinates, little endian; those of order 1, 2, 4, twice 8, and
+// those that are 0 and 1 once more, as p and p+1.
 func weak(k ed25519.PublicKey) bool {
-	var p, y big.Int
-	p.Sub(p.Lsh(big.NewInt(1), 255), big.NewInt(19))
-	le := slices.Clone(k)
-	le[31] &= 0x7f // the sign of x
-	slices.Reverse(le)
-	y.SetBytes(le)
-	up, down := new(big.Int).Add(big.NewInt(1), &y), new(big.Int).Sub(big.NewInt(1), &y)
-	if down.ModInverse(down.Mod(down, &p), &p) == nil {
-		return true // y = 1: the neutral point
-	}
-	u := up.Mod(up.Mul(up, down), &p).FillBytes(make([]byte, 32))
-	slices.Reverse(u)
-	point, err := ecdh.X25519().NewPublicKey(u)
-	if err != nil {
+	y := slices.Clone(k)
+	y[31] &= 0x7f // the sign of x
+	switch hex.EncodeToString(y) {
+	case "0100000000000000000000000000000000000000000000000000000000000000",
+		"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+		"0000000000000000000000000000000000000000000000000000000000000000",
+		"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+		"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+		"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+		"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f":
 		return true
 	}
-	scalar, err := ecdh.X25519().NewPrivateKey(bytes.Repeat([]byte{1}, 32))
-	if err != nil {
-		return true
-	}
-	_, err = scalar.ECDH(point)
-	return err != nil
+	return false
 }
 
 // public is the key for checking; keyOf has parsed it once already.

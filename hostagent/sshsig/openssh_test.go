@@ -95,8 +95,8 @@ func TestKeygenSignsThroughAnAgent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if sig.Key != readKey(t, path) {
-		t.Errorf("signed by %s", sig.Key)
+	if sig.Key() != readKey(t, path) {
+		t.Errorf("signed by %s", sig.Key())
 	}
 }
 

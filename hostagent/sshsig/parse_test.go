@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 
@@ -236,16 +237,23 @@ func TestKeysThatFitSignaturesNobodyMade(t *testing.T) {
 	if !ed25519.Verify(neutral, message, nobodys) {
 		t.Error("Go refuses it by now: the guard may go")
 	}
-	all := [][]byte{small(0), small(1)}
-	for _, tail := range []string{ // little endian, of order 8 and 2
-		"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
-		"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
-		"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
-		"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
-		"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-	} {
-		point := hexInt(tail).FillBytes(make([]byte, 32))
-		all = append(all, append(small(0)[:len(small(0))-32:len(small(0))-32], point...))
+	// All there are, from the curve's equation.
+	p := new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 255), big.NewInt(19))
+	d := new(big.Int).Mul(big.NewInt(-121665), new(big.Int).ModInverse(big.NewInt(121666), p))
+	ys := []*big.Int{big.NewInt(0), big.NewInt(1), new(big.Int).Sub(p, big.NewInt(1)), p, new(big.Int).Add(p, big.NewInt(1))}
+	ys = append(ys, order8(p, d.Mod(d, p))...)
+	if len(ys) != 7 {
+		t.Fatalf("%d of 7 found", len(ys))
+	}
+	var all [][]byte
+	for _, y := range ys {
+		point := y.FillBytes(make([]byte, 32))
+		slices.Reverse(point)
+		for _, sign := range []byte{0, 0x80} {
+			signed := bytes.Clone(point)
+			signed[31] |= sign
+			all = append(all, append(small(0)[:len(small(0))-32], signed...))
+		}
 	}
 	for _, blob := range all {
 		_, err := sshsig.ParseKey("ssh-ed25519 " + base64.StdEncoding.EncodeToString(blob))
@@ -285,10 +293,19 @@ func TestNoByteCanBeChanged(t *testing.T) {
 	}
 }
 
-func hexInt(s string) *big.Int {
-	n, ok := new(big.Int).SetString(s, 16)
-	if !ok {
-		panic(s)
+// order8 is the y of the points of order 8, which are those whose double has
+// y = 0.
+func order8(p, d *big.Int) (ys []*big.Int) {
+	mod := func(n *big.Int) *big.Int { return n.Mod(n, p) }
+	// Doubling gives y = (y² + x²) / (1 - d x² y²), which is 0 for x² = -y².
+	// With -x² + y² = 1 + d x² y² that leaves d y⁴ + 2 y² - 1 = 0.
+	root := new(big.Int).ModSqrt(mod(new(big.Int).Add(big.NewInt(1), d)), p)
+	inverse := new(big.Int).ModInverse(d, p)
+	for _, r := range []*big.Int{root, new(big.Int).Neg(root)} {
+		square := mod(new(big.Int).Mul(mod(new(big.Int).Sub(r, big.NewInt(1))), inverse))
+		if y := new(big.Int).ModSqrt(square, p); y != nil {
+			ys = append(ys, y, new(big.Int).Sub(p, y))
+		}
 	}
-	return n
+	return ys
 }

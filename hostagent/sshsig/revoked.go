@@ -29,7 +29,7 @@ func ParseRevoked(data []byte, name string) (*RevokedKeys, error) {
 		if err != nil {
 			return err
 		}
-		key, err := keyOf(wire)
+		key, _, err := keyOf(wire)
 		switch {
 		case err == nil:
 			r.lines[key] = n

@@ -27,12 +27,12 @@ func signWith(key Key, namespace string, message []byte, answer func(data []byte
 	if err := checkNamespace(namespace); err != nil {
 		return nil, err
 	}
-	s := &Signature{Key: key, Namespace: namespace, Hash: "sha512"}
+	s := &Signature{key: key, namespace: namespace, hash: "sha512"}
 	algorithm := key.Type()
 	if algorithm == ssh.KeyAlgoRSA {
 		algorithm = ssh.KeyAlgoRSASHA512
 	}
-	sig, err := answer(toSign(namespace, s.Hash, message), algorithm)
+	sig, err := answer(toSign(namespace, s.hash, message), algorithm)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func FromKeyFile(path string, passphrase func() ([]byte, error)) (Signer, error)
 	if err != nil {
 		return nil, fmt.Errorf("%s is not a private key that can be read here (%w); a security key or a token signs through ssh-agent or ssh-keygen", path, err)
 	}
-	key, err := keyOf(private.PublicKey().Marshal())
+	key, _, err := keyOf(private.PublicKey().Marshal())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

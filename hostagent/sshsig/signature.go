@@ -9,6 +9,7 @@ package sshsig
 
 import (
 	"bytes"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"
@@ -35,11 +36,17 @@ var magic = [6]byte{'S', 'S', 'H', 'S', 'I', 'G'}
 // A Signature is one that was well formed when it was parsed or made. Whether
 // it fits a message, Verify says; whose it is, Signers.
 type Signature struct {
-	Key       Key    // the key that the signature names
-	Namespace string // what it was made for, such as "git"
-	Hash      string // of the message: "sha256" or "sha512"
-	sig       ssh.Signature
+	key             Key
+	public          ssh.PublicKey // key, parsed: for some curves that takes as long as verifying
+	namespace, hash string
+	sig             ssh.Signature
 }
+
+// Key is the key that the signature names.
+func (s *Signature) Key() Key { return s.key }
+
+// Namespace is what the signature was made for, such as "git".
+func (s *Signature) Namespace() string { return s.namespace }
 
 // envelope is the decoded armour.
 type envelope struct {
@@ -76,8 +83,8 @@ func Parse(armored []byte) (*Signature, error) {
 	if e.Version != version {
 		return nil, refuse(Unsupported, "the signature is of version %d, and only version %d is known; sign again with an OpenSSH that writes it", e.Version, version)
 	}
-	s := &Signature{Namespace: e.Namespace, Hash: e.Hash}
-	if s.Key, err = keyOf(e.Key); err != nil {
+	s := &Signature{namespace: e.Namespace, hash: e.Hash}
+	if s.key, s.public, err = keyOf(e.Key); err != nil {
 		return nil, err
 	}
 	if err := checkNamespace(e.Namespace); err != nil {
@@ -92,7 +99,10 @@ func Parse(armored []byte) (*Signature, error) {
 	if err := ssh.Unmarshal(e.Signature, &s.sig); err != nil {
 		return nil, refuse(Malformed, "the signature proper is cut short; sign again with ssh-keygen -Y sign")
 	}
-	return s, s.checkShape()
+	if err := s.checkShape(); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func dearmor(text []byte) ([]byte, error) {
@@ -139,7 +149,7 @@ func armor(raw []byte, wide int) []byte {
 // Armor is the signature as ssh-keygen -Y sign writes it.
 func (s *Signature) Armor() []byte {
 	return armor(ssh.Marshal(envelope{
-		magic, version, []byte(s.Key.wire), s.Namespace, "", s.Hash, ssh.Marshal(s.sig),
+		magic, version, []byte(s.key.wire), s.namespace, "", s.hash, ssh.Marshal(s.sig),
 	}), width)
 }
 
@@ -164,32 +174,28 @@ func printable(s string) bool {
 // checkShape holds the signature proper to the one form that its key's type
 // has; golang.org/x/crypto/ssh takes several.
 func (s *Signature) checkShape() error {
-	pub, err := s.Key.public()
-	if err != nil {
-		return err
-	}
 	var shaped bool
-	switch s.Key.Type() {
+	switch s.key.Type() {
 	case ssh.KeyAlgoRSA:
 		if s.sig.Format != ssh.KeyAlgoRSASHA256 && s.sig.Format != ssh.KeyAlgoRSASHA512 {
 			return refuse(Unsupported, "the signature is of type %.64q, and of RSA only rsa-sha2-256 and rsa-sha2-512 are accepted; sign again with a newer OpenSSH", s.sig.Format)
 		}
-		shaped = len(s.sig.Blob) == pub.(ssh.CryptoPublicKey).CryptoPublicKey().(interface{ Size() int }).Size() && len(s.sig.Rest) == 0
+		shaped = len(s.sig.Blob) == s.public.(ssh.CryptoPublicKey).CryptoPublicKey().(*rsa.PublicKey).Size() && len(s.sig.Rest) == 0
 	case ssh.KeyAlgoED25519, ssh.KeyAlgoSKED25519:
 		shaped = len(s.sig.Blob) == 64
 	default:
 		var rs struct{ R, S *big.Int }
 		shaped = ssh.Unmarshal(s.sig.Blob, &rs) == nil && rs.R.Sign() > 0 && rs.S.Sign() > 0 && bytes.Equal(ssh.Marshal(rs), s.sig.Blob)
 	}
-	if s.Key.Type() != ssh.KeyAlgoRSA && s.sig.Format != s.Key.Type() {
-		return refuse(Malformed, "the signature is of type %.64q and its key of type %s; sign again with ssh-keygen -Y sign", s.sig.Format, s.Key.Type())
+	if s.key.Type() != ssh.KeyAlgoRSA && s.sig.Format != s.key.Type() {
+		return refuse(Malformed, "the signature is of type %.64q and its key of type %s; sign again with ssh-keygen -Y sign", s.sig.Format, s.key.Type())
 	}
 	rest := 0
-	if s.Key.touched() {
+	if s.key.touched() {
 		rest = 5 // flags and a counter
 	}
 	if !shaped || len(s.sig.Rest) != rest {
-		return refuse(Malformed, "the %s signature is not encoded as OpenSSH does it; sign again with ssh-keygen -Y sign", s.Key.Type())
+		return refuse(Malformed, "the %s signature is not encoded as OpenSSH does it; sign again with ssh-keygen -Y sign", s.key.Type())
 	}
 	return nil
 }
@@ -215,21 +221,14 @@ func toSign(namespace, hash string, message []byte) []byte {
 // Verify says whether this is the signature of message in namespace by the key
 // that it names. It says nothing of whose key that is: see Signers.
 func (s *Signature) Verify(message []byte, namespace string) error {
-	if namespace != s.Namespace || namespace == "" {
-		return refuse(WrongNamespace, "the signature is for the namespace %q, and %q is needed; sign again with -n %s", s.Namespace, namespace, namespace)
+	if namespace != s.namespace || namespace == "" {
+		return refuse(WrongNamespace, "the signature is for the namespace %q, and %q is needed; sign again with -n %s", s.namespace, namespace, namespace)
 	}
-	if err := s.checkShape(); err != nil {
-		return err
-	}
-	if s.Key.touched() && s.sig.Rest[0]&userSeen == 0 {
+	if s.key.touched() && s.sig.Rest[0]&userSeen == 0 {
 		return refuse(Untouched, "the security key signed without being touched (no-touch-required), and only a touch shows that a person was there; sign again, with a key made without that option")
 	}
-	pub, err := s.Key.public()
-	if err != nil {
-		return err
-	}
-	if err := pub.Verify(toSign(namespace, s.Hash, message), &s.sig); err != nil {
-		return refuse(Mismatch, "the signature does not fit: what was signed, or the signature, was changed since, or another key than %s made it; sign again", s.Key.Fingerprint())
+	if err := s.public.Verify(toSign(namespace, s.hash, message), &s.sig); err != nil {
+		return refuse(Mismatch, "the signature does not fit: what was signed, or the signature, was changed since, or another key than %s made it; sign again", s.key.Fingerprint())
 	}
 	return nil
 }

@@ -131,14 +131,14 @@ func principals(open []*Entry) ([]Principal, error) {
 // ssh-keygen -Y find-principals does it: the signature may still be of
 // something else. Identify checks that too.
 func (s *Signers) FindPrincipals(sig *Signature, at time.Time) ([]Principal, error) {
-	return s.Match(sig.Key, sig.Namespace, at)
+	return s.Match(sig.key, sig.namespace, at)
 }
 
 // Identify says in whose name the signature of message in namespace counts at a
 // time; all is checked.
 func (s *Signers) Identify(namespace string, message []byte, sig *Signature, at time.Time) ([]Principal, error) {
 	// Before anything that costs time: strangers' keys do not get that far.
-	who, err := s.Match(sig.Key, namespace, at)
+	who, err := s.Match(sig.key, namespace, at)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +166,7 @@ func (s *Signers) Verify(claimed, namespace string, message []byte, sig *Signatu
 		}
 	}
 	if found.Name == "" {
-		return Principal{}, refuse(OtherPrincipal, "the key %s may not sign as %q, only as %s (%s:%d); sign with a key of %s, or claim the other name", sig.Key.Fingerprint(), claimed, who[0].list, s.name, who[0].Line, claimed)
+		return Principal{}, refuse(OtherPrincipal, "the key %s may not sign as %q, only as %s (%s:%d); sign with a key of %s, or claim the other name", sig.key.Fingerprint(), claimed, who[0].list, s.name, who[0].Line, claimed)
 	}
 	return found, nil
 }
