@@ -159,12 +159,14 @@ func (p *Proxy) Start(t testing.TB) {
 }
 
 // launch starts the master from a thread that lives as long as it does: the
-// signal that ends it with the test comes when its parent's thread ends.
+// signal that ends it with the test comes when its parent's thread ends. A
+// gentler signal is lost on a master that is in the middle of a reload; its
+// workers end when they miss it.
 func (p *Proxy) launch(t testing.TB) {
 	t.Helper()
 	cmd := exec.Command(p.program, "-W", "-f", p.config())
 	cmd.Dir, cmd.Stdout, cmd.Stderr = p.dir, &p.log, &p.log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	cmd.WaitDelay = 5 * time.Second
 	started, ended := make(chan error, 1), make(chan struct{})
 	go func() {
