@@ -156,7 +156,7 @@ func failure(u unit) error {
 			what = "it is " + u.state()
 		}
 		what += ", and nothing of it runs"
-		if u.kind == "simple" || u.kind == "exec" {
+		if u.kind != "oneshot" {
 			what += "; a unit that runs to its end and is done then has Type=oneshot"
 		}
 	case "resources":
@@ -209,7 +209,7 @@ func (d *Driver) explained(ctx context.Context, s reconcile.Step, j job, u unit,
 	if said := d.said(ctx, u.invocation); said != "" {
 		return reconcile.ReleaseFault(fmt.Errorf("%w; it said last:\n%s", f.Err, said), f.Hint)
 	}
-	return reconcile.ReleaseFault(f.Err, strings.TrimSpace(f.Hint+" What it said: journalctl -u "+u.name+"."))
+	return reconcile.ReleaseFault(f.Err, strings.TrimSpace(f.Hint+" See journalctl -u "+u.name+"."))
 }
 
 // culprits are the units that u needs and that are not there.

@@ -38,6 +38,11 @@ done
 mount -t tmpfs -o mode=755 yard "$at"
 mkdir "$at/upper" "$at/work" "$at/root"
 mount -t overlay -o "lowerdir=$base,upperdir=$at/upper,workdir=$at/work" root "$at/root"
+# Nothing of what generators find is in a host, and each daemon-reload runs all.
+mkdir "$at/root/etc/systemd/system-generators"
+for generator in "$at"/root/lib/systemd/system-generators/*; do
+  ln -s /dev/null "$at/root/etc/systemd/system-generators/${generator##*/}"
+done
 while read -r _; do
   "$@" </dev/null || true
 done`
@@ -325,10 +330,8 @@ func (h *Host) Unit(t testing.TB, name, content string) {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		_, _ = h.Run(ctx, "systemctl", "kill", "--signal=KILL", name)
-		_, _ = h.Run(ctx, "systemctl", "stop", name)
-		_ = os.Remove(filepath.Join(h.Root(), "etc/systemd/system", name))
-		_, _ = h.Run(ctx, "sh", "-c", "systemctl reset-failed "+name+"; systemctl daemon-reload")
+		_, _ = h.Run(ctx, "sh", "-c", `systemctl stop --no-block "$1"; systemctl kill --signal=KILL "$1"; systemctl stop "$1"
+			rm -f "/etc/systemd/system/$1"; systemctl reset-failed "$1"`, "sh", name)
 	})
 }
 
