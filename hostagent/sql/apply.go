@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/pressly/goose/v3"
@@ -183,9 +184,9 @@ func (w *work) failed(ctx context.Context, s script, t try, err error) error {
 	}
 	where, what := s.name, ""
 	if t.seen.count > 0 && !t.ledger.wrote {
-		where, what = s.at(t.seen.last, j.char), fmt.Sprintf(" [%s]", shorten(t.seen.last))
+		where, what = s.at(t.seen.last, j.char), fmt.Sprintf(" [%s]", shorten(w.place.redact(t.seen.last)))
 	}
-	text := fmt.Errorf("migrate sql: %s: %s%s", where, w.place.redact(shorten(j.text)), what)
+	text := fmt.Errorf("migrate sql: %s: %s%s", where, shorten(w.place.redact(j.text)), what)
 	switch j.sort {
 	case theHost, lost:
 		return reconcile.HostFault(fmt.Errorf("%w; %s", text, w.place.text), j.hint)
@@ -206,7 +207,7 @@ func (w *work) cut(ctx context.Context, s script, what string) error {
 func (w *work) unknown(name string, cause error) error {
 	text := fmt.Errorf("migrate sql: %s was begun without a transaction and did not end; how far it came is not known: %w", name, reconcile.ErrUnknown)
 	if cause != nil {
-		text = fmt.Errorf("migrate sql: %s runs without a transaction and did not end; how far it came is not known (%s): %w", name, cause, reconcile.ErrUnknown)
+		text = fmt.Errorf("migrate sql: %s runs without a transaction and did not end; how far it came is not known (%s): %w", name, strings.TrimPrefix(cause.Error(), "migrate sql: "), reconcile.ErrUnknown)
 	}
 	return reconcile.ReleaseFault(text, "Find out in "+w.place.text+" how far "+name+" came, and finish or undo it by hand; then commit `drydock retry`, or what you found with `drydock resolve`.")
 }

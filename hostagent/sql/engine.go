@@ -74,15 +74,21 @@ type place struct {
 	file     string // SQLite's; "" otherwise
 }
 
-// redact takes out of a text what must be shown to nobody.
+// redact takes out of a text what must be shown to nobody, however it is
+// escaped there.
 func (p place) redact(text string) string {
-	const instead = "•••"
-	if p.url != "" && p.file == "" {
-		text = strings.ReplaceAll(text, p.url, instead)
+	if p.file != "" {
+		return text
 	}
-	if p.password != "" {
-		for _, form := range []string{p.password, url.QueryEscape(p.password), url.PathEscape(p.password), url.UserPassword("", p.password).String()[1:]} {
-			text = strings.ReplaceAll(text, form, instead)
+	forms := []string{p.url, p.password, url.QueryEscape(p.password), url.PathEscape(p.password), url.UserPassword("", p.password).String()[1:]}
+	if i := strings.LastIndexByte(p.url, '@'); i > 0 {
+		_, user, _ := strings.Cut(p.url[:i], "://")
+		_, asWritten, _ := strings.Cut(user, ":")
+		forms = append(forms, asWritten)
+	}
+	for _, form := range forms {
+		if form != "" {
+			text = strings.ReplaceAll(text, form, "•••")
 		}
 	}
 	return text

@@ -84,7 +84,7 @@ func (mariadb) begin(ctx context.Context, c *sql.Conn, patience time.Duration) e
 		return err
 	}
 	if strings.Contains(version, "MariaDB") {
-		set += fmt.Sprintf(", max_statement_time = %d", seconds)
+		set += fmt.Sprintf(", max_statement_time = %.3f", patience.Seconds())
 	}
 	_, err = c.ExecContext(ctx, set)
 	return err
@@ -200,7 +200,7 @@ func (mariadb) early(err error, stmt string, n int) bool {
 		return true // it cannot even be read
 	case 1044, 1142, 1143, 1227, 1290, 1792, 1836:
 		return first != "CALL" && first != "EXECUTE"
-	case 1050, 1054, 1060, 1061, 1072, 1091, 1146:
+	case 1050, 1054, 1060, 1061, 1072, 1091, 1146, 1205:
 		return first == "ALTER" || first == "CREATE"
 	}
 	return false

@@ -5,7 +5,9 @@ import (
 	"context"
 	"io"
 	"maps"
+	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -44,6 +46,8 @@ type host struct {
 	notes  []string // the journal's
 	env    reconcile.Env
 	root   string // the service's install path
+
+	journal string // of an agent in another process
 }
 
 type output struct {
@@ -167,3 +171,23 @@ func up(statements string) string { return "-- +goose Up\n" + statements + "\n" 
 
 // plain is one without a transaction.
 func plain(statements string) string { return "-- +goose NO TRANSACTION\n" + up(statements) }
+
+// client runs statements in one session, until they or ctx end.
+func (h *host) client(ctx context.Context, statements string) {
+	argv := map[string][]string{
+		"postgres": {"psql", "-qXAt", "-d", h.url},
+		"mysql":    nil,
+	}[h.engine]
+	if h.engine == "mysql" {
+		u, err := url.Parse(h.url)
+		if err != nil {
+			h.t.Error(err)
+			return
+		}
+		password, _ := u.User.Password()
+		argv = []string{"mariadb", "--no-defaults", "-h", u.Hostname(), "-P", u.Port(), "-u", u.User.Username(), "-p" + password, "-D", u.Path[1:]}
+	}
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Stdin = strings.NewReader(statements + ";\n")
+	_ = cmd.Run()
+}

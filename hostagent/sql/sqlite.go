@@ -132,7 +132,7 @@ func (sqlite) judge(err error) judged {
 	case errors.As(err, &path) && errors.Is(err, fs.ErrNotExist):
 		return judged{sort: theHost, text: "there is no such file", hint: "Provisioning must make it, empty and with the service's user as its owner; Drydock creates no databases."}
 	case errors.As(err, &path):
-		return judged{sort: theHost, text: path.Err.Error(), hint: "Provisioning must make the file and its directory such that the agent may write there."}
+		return judged{sort: theHost, text: path.Err.Error(), hint: "Provisioning must make the file and its directory writable for the agent."}
 	case !errors.As(err, &s):
 		if j, ok := unanswered(err); ok {
 			return j

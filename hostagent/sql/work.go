@@ -86,7 +86,7 @@ func (w *work) fault(err error) error {
 	case j.hint == "":
 		j.hint = "See the database server's log."
 	}
-	return reconcile.HostFault(fmt.Errorf("migrate sql: %s: %s", w.place.text, w.place.redact(shorten(j.text))), j.hint)
+	return reconcile.HostFault(fmt.Errorf("migrate sql: %s: %s", w.place.text, shorten(w.place.redact(j.text))), j.hint)
 }
 
 // lock takes the migration lock, and returns when this session has it. Whoever
