@@ -22,6 +22,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,13 +66,20 @@ func (d *Drain) Prepare(ctx context.Context, s reconcile.Step) error {
 		return err
 	}
 	st, err := a.look(ctx)
-	if err == nil && !st.registered && s.Action != reconcile.Create {
+	if err == nil && !st.registered && s.Action != reconcile.Create && !left(s) {
 		return a.unregistered()
 	}
 	if err == nil && st.registered {
 		_, err = a.catalog(ctx, st)
 	}
 	return err
+}
+
+// left reports whether the declaration has moved on from a place: where the
+// service is not registered there any more, nothing is to be done.
+func left(s reconcile.Step) bool {
+	same := func(b spec.Block) bool { return b.Same(s.Block) }
+	return s.Action == reconcile.Remove || len(s.Target.Drains) > 0 && !slices.ContainsFunc(s.Target.Drains, same)
 }
 
 // Done reports whether the service is in maintenance, and Consul's servers
@@ -85,6 +93,8 @@ func (d *Drain) Done(ctx context.Context, s reconcile.Step) (bool, error) {
 	switch {
 	case err != nil:
 		return false, err
+	case !st.registered && left(s):
+		return true, nil
 	case !st.registered:
 		return false, a.unregistered()
 	case s.Phase == reconcile.Undrain:
@@ -144,7 +154,7 @@ func (d *Drain) Do(ctx context.Context, s reconcile.Step) error {
 func (d *Drain) enter(ctx context.Context, s reconcile.Step, a *agent) error {
 	st, err := a.look(ctx)
 	if err == nil && !st.registered {
-		return a.unregistered()
+		return d.absent(s, a)
 	}
 	if err == nil && !st.maintained() {
 		if err = a.maintenance(ctx, true, reason(s)); err == nil {
@@ -161,6 +171,15 @@ func (d *Drain) enter(ctx context.Context, s reconcile.Step, a *agent) error {
 		return nil
 	}
 	return d.await(ctx, s, a, st)
+}
+
+// absent is what it means that the service is not registered.
+func (d *Drain) absent(s reconcile.Step, a *agent) error {
+	if !left(s) {
+		return a.unregistered()
+	}
+	d.say(s, a.id+" is not registered at "+a.where()+", and no drain block names it any more: nothing is to be done there\n")
+	return nil
 }
 
 // await returns when Consul's servers have the maintenance.
@@ -193,7 +212,7 @@ func (d *Drain) leave(ctx context.Context, s reconcile.Step, a *agent) error {
 	case err != nil:
 		return err
 	case !st.registered:
-		return a.unregistered()
+		return d.absent(s, a)
 	case !st.maintained():
 		return nil
 	case !st.ours():

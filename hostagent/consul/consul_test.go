@@ -20,6 +20,7 @@ import (
 	"drydock/hostagent/consul"
 	"drydock/hostagent/drivertest"
 	"drydock/reconcile"
+	"drydock/spec"
 	"drydock/testdata/rig"
 )
 
@@ -313,6 +314,25 @@ func TestPrepare(t *testing.T) {
 	a.Close()
 	if err := prepare(c, first); reconcile.BlameOf(err) != reconcile.OfHost {
 		t.Errorf("no agent there: %v", err)
+	}
+}
+
+// A place that the declaration has moved on from may know the service no more.
+func TestOldPlaceIsGone(t *testing.T) {
+	a, c, _ := registered(t, nil)
+	a.Deregister("web-1")
+	d := consul.New(c.Env)
+	named := drivertest.Block(t, "drain", "consul", map[string]any{"address": a.URL, "service_id": "web-2", "token": "", "timeout": "1s"})
+	for name, edit := range map[string]func(*reconcile.Step){
+		"its removal": func(s *reconcile.Step) { s.Action, s.Phase = reconcile.Remove, reconcile.Undrain },
+		"its drain":   func(s *reconcile.Step) { s.Action, s.Target.Drains = reconcile.Update, []spec.Block{named} },
+	} {
+		s := c.Step
+		edit(&s)
+		done, err := d.Done(t.Context(), s)
+		if err := errors.Join(err, d.Prepare(t.Context(), s), d.Do(t.Context(), s)); err != nil || !done {
+			t.Errorf("%s: %v, %v", name, done, err)
+		}
 	}
 }
 

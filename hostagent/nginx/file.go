@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -15,6 +16,7 @@ import (
 
 	"drydock/hostagent/durable"
 	"drydock/reconcile"
+	"drydock/spec"
 )
 
 // maxFile is how large an upstream file may be.
@@ -27,6 +29,19 @@ type place struct {
 	src    []byte
 	all    []server
 	server server
+}
+
+// gone says that there is no such place (any more).
+type gone struct{ error }
+
+// left reports whether err says that a place is gone that the declaration has
+// moved on from: then nothing is in rotation there, and nothing of ours either.
+func left(s reconcile.Step, err error) bool {
+	if !errors.As(err, new(gone)) {
+		return false
+	}
+	same := func(b spec.Block) bool { return b.Same(s.Block) }
+	return s.Action == reconcile.Remove || len(s.Target.Drains) > 0 && !slices.ContainsFunc(s.Target.Drains, same)
 }
 
 // where is "web-1:8080 of upstream web (/etc/nginx/web.conf:3)".
@@ -66,7 +81,7 @@ func find(c config) (place, error) {
 		return place{}, refuse(fmt.Errorf("%s lists no server of an upstream", p.path),
 			"upstream_file is the file with the lines `server …;` themselves, not one that includes it.")
 	case len(lines) == 0:
-		return place{}, refuse(fmt.Errorf("%s has no server %s; it has %s", p.path, c.Server, few(names)),
+		return place{}, refuse(gone{fmt.Errorf("%s has no server %s; it has %s", p.path, c.Server, few(names))},
 			"Add it there, or write the block's server exactly as the file has it.")
 	case len(lines) > 1:
 		return place{}, refuse(fmt.Errorf("%s has server %s %d times (lines %s), and which one is meant cannot be told", p.path, c.Server, len(lines), few(lines)),
@@ -79,7 +94,7 @@ func find(c config) (place, error) {
 func open(path string) (place, error) {
 	real, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return place{}, refuse(fmt.Errorf("there is no upstream file %s", path), "Provisioning makes it, with a line `server …;` for each host; Drydock only marks one down.")
+		return place{}, refuse(gone{fmt.Errorf("there is no upstream file %s", path)}, "Provisioning makes it, with a line `server …;` for each host; Drydock only marks one down.")
 	}
 	if err != nil {
 		return place{}, refuse(err, "upstream_file must be a file that the agent can read.")

@@ -37,6 +37,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/hashicorp/go-multierror"
+
 	"drydock/hostagent/durable"
 	"drydock/hostagent/proc"
 	"drydock/reconcile"
@@ -92,13 +94,19 @@ func (d *Drain) Prepare(_ context.Context, s reconcile.Step) error {
 		return err
 	}
 	p, err := find(c)
-	if err != nil {
-		return err
+	if left(s, err) {
+		return nil
 	}
-	if err := p.editable(); err != nil {
-		return err
+	if err == nil {
+		err = p.editable()
 	}
-	return runnable(s, c)
+	var all *multierror.Error
+	for _, err := range []error{err, runnable(s, c)} {
+		if err != nil {
+			all = multierror.Append(all, err)
+		}
+	}
+	return all.ErrorOrNil()
 }
 
 // Done reports whether the server is down (for an undrain: not down because of
@@ -110,6 +118,9 @@ func (d *Drain) Done(_ context.Context, s reconcile.Step) (bool, error) {
 	}
 	p, err := find(c)
 	if err != nil {
+		if left(s, err) {
+			return true, nil
+		}
 		return false, err
 	}
 	due, err := d.isDue(s)
@@ -178,6 +189,10 @@ func (d *Drain) switchOver(ctx context.Context, s reconcile.Step, c config) (old
 		return nil, fmt.Errorf("waiting for another service's reload: %w", ctx.Err())
 	}
 	p, err := find(c)
+	if left(s, err) {
+		d.say(s, fmt.Sprintf("%v, and no drain block names it any more: nothing is to be done there\n", err))
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
