@@ -415,6 +415,8 @@ mkdir -p /usr/local/lib/web /opt/web /home/web
 touch /usr/local/lib/web/file /opt/web/file /home/web/file
 chown web: /opt/web/file
 su -s /bin/sh -c 'test "$(id -un)" = web' web
+systemctl start systemd-tmpfiles-clean.service
+systemd-run --quiet --wait touch /usr/lib/by-a-unit-of-its-own
 test "$(grep NoNewPrivs /proc/self/status | tr -dc 0-9)" = 0
 never() { if "$@"; then exit 1; fi; }
 never touch /usr/lib/file
