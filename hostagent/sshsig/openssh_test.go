@@ -3,6 +3,8 @@ package sshsig_test
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
 	"errors"
 	"net"
 	"os"
@@ -13,6 +15,9 @@ import (
 
 	"drydock/hostagent/sshsig"
 	"drydock/testdata/rig"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
 )
 
 // kinds are the keys that ssh-keygen can make without hardware.
@@ -35,13 +40,13 @@ func verifies(t testing.TB, allowed string, sig *sshsig.Signature, in []byte) er
 // TestBothWays: what we sign ssh-keygen verifies, and the other way round, with
 // each kind of key, from a file, through an agent and by ssh-keygen itself.
 func TestBothWays(t *testing.T) {
-	keygen, agent := rig.SSHKeygen(t), rig.SSHAgent(t)
+	keygen, running := rig.SSHKeygen(t), rig.SSHAgent(t)
 	ctx := context.Background()
 	for name, args := range kinds {
 		t.Run(name, func(t *testing.T) {
 			path := rig.SSHKey(t, "", args...)
 			key := readKey(t, path)
-			agent.Add(t, path)
+			running.Add(t, path)
 			line := "alice@acme.example " + key.String()
 			allowed, ours := write(t, []byte(line+"\n")), signers(t, line)
 			file, err := sshsig.FromKeyFile(path, nil)
@@ -51,7 +56,7 @@ func TestBothWays(t *testing.T) {
 			all := map[string]*sshsig.Signature{}
 			for way, signer := range map[string]sshsig.Signer{
 				"file":   file,
-				"agent":  sshsig.FromAgent(agent.Socket, key),
+				"agent":  sshsig.FromAgent(running.Socket, key),
 				"keygen": sshsig.FromKeygen(keygen, path, nil),
 			} {
 				sig, err := signer.Sign(ctx, "drydock", message)
@@ -84,13 +89,13 @@ func TestBothWays(t *testing.T) {
 
 // TestKeygenSignsThroughAnAgent: a .pub file is enough, as with a token.
 func TestKeygenSignsThroughAnAgent(t *testing.T) {
-	keygen, agent := rig.SSHKeygen(t), rig.SSHAgent(t)
+	keygen, running := rig.SSHKeygen(t), rig.SSHAgent(t)
 	path := rig.SSHKey(t, "", "-t", "ed25519")
-	agent.Add(t, path)
+	running.Add(t, path)
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("SSH_AUTH_SOCK", agent.Socket)
+	t.Setenv("SSH_AUTH_SOCK", running.Socket)
 	sig, err := sshsig.FromKeygen(keygen, path+".pub", nil).Sign(context.Background(), "drydock", message)
 	if err != nil {
 		t.Fatal(err)
@@ -169,23 +174,23 @@ func TestKeyFilesThatAreRefused(t *testing.T) {
 }
 
 func TestAgentKeys(t *testing.T) {
-	agent := rig.SSHAgent(t)
+	running := rig.SSHAgent(t)
 	ctx := context.Background()
-	if keys, err := sshsig.AgentKeys(ctx, agent.Socket); err != nil || len(keys) != 0 {
+	if keys, err := sshsig.AgentKeys(ctx, running.Socket); err != nil || len(keys) != 0 {
 		t.Errorf("%v, %v", keys, err)
 	}
 	path, weak := rig.SSHKey(t, "", "-t", "ed25519"), rig.SSHKey(t, "", "-t", "rsa", "-b", "1024")
-	agent.Add(t, path)
-	agent.Add(t, weak)
-	keys, err := sshsig.AgentKeys(ctx, agent.Socket)
+	running.Add(t, path)
+	running.Add(t, weak)
+	keys, err := sshsig.AgentKeys(ctx, running.Socket)
 	if err != nil || len(keys) != 1 || keys[0].Key != readKey(t, path) || keys[0].Comment != "test@rig" {
 		t.Errorf("%v, %v", keys, err)
 	}
 	absent := readKey(t, rig.SSHKey(t, "", "-t", "ed25519"))
-	if _, err := sshsig.FromAgent(agent.Socket, absent).Sign(ctx, "drydock", message); err == nil || !strings.Contains(err.Error(), "ssh-add -L") {
+	if _, err := sshsig.FromAgent(running.Socket, absent).Sign(ctx, "drydock", message); err == nil || !strings.Contains(err.Error(), "ssh-add -L") {
 		t.Errorf("a key that the agent lacks: %v", err)
 	}
-	if _, err := sshsig.FromAgent(agent.Socket, sshsig.Key{}).Sign(ctx, "drydock", message); err == nil {
+	if _, err := sshsig.FromAgent(running.Socket, sshsig.Key{}).Sign(ctx, "drydock", message); err == nil {
 		t.Error("signs without a key")
 	}
 	if _, err := sshsig.AgentKeys(ctx, filepath.Join(t.TempDir(), "none")); err == nil || !strings.Contains(err.Error(), "ssh-add") {
@@ -296,4 +301,75 @@ func TestNamespacesThatCannotBe(t *testing.T) {
 	if _, err := signer.Sign(ended, "drydock", message); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v", err)
 	}
+}
+
+// TestCommitsOfGit: what the real git signs with an SSH key, taken out of the
+// commit's bytes.
+func TestCommitsOfGit(t *testing.T) {
+	path, dir := rig.SSHKey(t, "", "-t", "ed25519"), t.TempDir()
+	git := func(args ...string) string {
+		t.Helper()
+		env := []string{"HOME=" + dir, "PATH=" + os.Getenv("PATH"), "GIT_CONFIG_NOSYSTEM=1"}
+		out, err := run(nil, env, append([]string{"git", "-C", dir,
+			"-c", "user.name=Alice", "-c", "user.email=alice@acme.example", "-c", "gpg.format=ssh", "-c", "user.signingKey=" + path,
+		}, args...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	git("init", "-q")
+	git("commit", "-q", "--allow-empty", "-S", "-m", "Bump web")
+	before, after, found := strings.Cut(git("cat-file", "commit", "HEAD"), "gpgsig ")
+	value, rest, ended := strings.Cut(after, "\n\n")
+	if !found || !ended {
+		t.Fatalf("no signature in %q", before)
+	}
+	sig, err := sshsig.Parse([]byte(strings.ReplaceAll(value, "\n ", "\n")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := signers(t, `alice@acme.example namespaces="git" `+readKey(t, path).String())
+	payload := []byte(before + "\n" + rest)
+	who, err := list.Identify("git", payload, sig, now)
+	if err != nil || len(who) != 1 || who[0].Name != "alice@acme.example" || sig.Namespace() != "git" {
+		t.Errorf("%+v, %v", who, err)
+	}
+	_, err = list.Identify("git", append(payload, '\n'), sig, now)
+	wantReason(t, err, sshsig.Mismatch)
+}
+
+// liar is an agent that signs something else than it is asked to.
+type liar struct{ agent.ExtendedAgent }
+
+func (l liar) SignWithFlags(key ssh.PublicKey, data []byte, flags agent.SignatureFlags) (*ssh.Signature, error) {
+	return l.ExtendedAgent.SignWithFlags(key, append([]byte("not "), data...), flags)
+}
+
+// TestLyingAgent: a signature that nobody would accept is not handed out.
+func TestLyingAgent(t *testing.T) {
+	private := must2(ed25519.GenerateKey(rand.Reader))
+	ring := agent.NewKeyring().(agent.ExtendedAgent)
+	if err := ring.Add(agent.AddedKey{PrivateKey: private}); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "liar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	l, err := net.Listen("unix", filepath.Join(dir, "sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		if conn, err := l.Accept(); err == nil {
+			defer conn.Close()
+			_ = agent.ServeAgent(liar{ring}, conn)
+		}
+	}()
+	key := must(sshsig.ParseKey(plain(private, "").String()))
+	_, err = sshsig.FromAgent(filepath.Join(dir, "sock"), key).Sign(context.Background(), "drydock", message)
+	wantReason(t, err, sshsig.Mismatch)
 }
