@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"drydock/spec"
 )
@@ -260,4 +261,13 @@ type Step struct {
 	// Adopt is the target of a foreign `current` link that an install step
 	// must switch back to instead of a release of ours; "" otherwise.
 	Adopt string `json:"-"`
+}
+
+// Left reports whether the declaration has moved on from a drain's place: if
+// provisioning has taken that place away meanwhile, nothing is to be done there.
+func (s Step) Left() bool {
+	if s.Block.Type != "drain" {
+		return false
+	}
+	return s.Action == Remove || len(s.Target.Drains) > 0 && !slices.ContainsFunc(s.Target.Drains, s.Block.Same)
 }

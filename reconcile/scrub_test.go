@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 )
 
 // An error is known by what it is, and shows nothing of what was taken out of
@@ -39,4 +40,43 @@ func TestScrubbed(t *testing.T) {
 	if at += f.Error() + f.Err.Error() + f.Hint; strings.Contains(at, "hunter2") {
 		t.Errorf("it can be reached: %s", at)
 	}
+}
+
+type leaking struct{ Drivers }
+
+func (l leaking) Driver(s Step) (Driver, error) {
+	d, err := l.Drivers.Driver(s)
+	if err == nil && s.Phase == Start {
+		d = leaks{d}
+	}
+	return d, err
+}
+
+type leaks struct{ Driver }
+
+func (leaks) Do(context.Context, Step) error {
+	return ReleaseFault(errors.New("the server said hunter2"), "")
+}
+
+func (leaks) Preview(context.Context, Step) (string, error) { return "sends hunter2", nil }
+
+// What a driver says goes into records, status and previews without secrets.
+func TestNoSecretIsWrittenDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := scenario{}.setUp(t)
+		e := w.engine()
+		defer e.Release()
+		e.Drivers, e.Scrub = leaking{e.Drivers}, strings.NewReplacer("hunter2", "[credential x]").Replace
+		var said []string
+		e.Watch = func(p Progressed) { said = append(said, p.Record.Reason) }
+		plan := DiffOne("web", w.want, w.observe())
+		for _, text := range e.Preview(t.Context(), plan) {
+			said = append(said, text)
+		}
+		out := e.Carry(t.Context(), t.Context(), plan)
+		all := fmt.Sprintf("%s %v", strings.Join(said, "\n"), out.Err)
+		if strings.Contains(all, "hunter2") || !strings.Contains(all, "the server said [credential x]") || !strings.Contains(all, "sends [credential x]") {
+			t.Errorf("it says\n%s", all)
+		}
+	})
 }

@@ -281,7 +281,8 @@ func TestUndrainWaitsUntilUp(t *testing.T) {
 	}
 }
 
-// One that HAProxy does not find healthy, though we do, is a matter of HAProxy's check.
+// One that HAProxy does not find healthy, though we do, serves nobody: what ran
+// before comes back.
 func TestUndrainOfWhatDoesNotComeUp(t *testing.T) {
 	y := newYard(t, checked, "web-1")
 	a := y.at(t, "web-1", "300ms")
@@ -289,7 +290,7 @@ func TestUndrainOfWhatDoesNotComeUp(t *testing.T) {
 	y.apps[0].stop()
 	y.Await(t, "web/web-1", func(s rig.ServerState) bool { return s.Op == 0 })
 	err := a.driver.Do(bounded(t), a.undrain)
-	if err == nil || reconcile.BlameOf(err) != reconcile.OfHost ||
+	if err == nil || reconcile.BlameOf(err) != reconcile.OfRelease ||
 		!strings.Contains(err.Error(), "does not count it as up within 300ms: DOWN, L4CON") {
 		t.Fatalf("%v", err)
 	}
@@ -364,6 +365,28 @@ func TestReloadWithoutTheServer(t *testing.T) {
 	if err == nil || reconcile.BlameOf(err) != reconcile.OfHost || !strings.Contains(err.Error(), `server "web-1" is unknown to backend "web"`) {
 		t.Errorf("%v", err)
 	}
+}
+
+// A place that the declaration has left, and provisioning taken away, keeps no
+// plan waiting.
+func TestUndrainOfAPlaceThatIsGone(t *testing.T) {
+	y := newYard(t, "", "web-1", "web-2")
+	a := y.at(t, "web-1", "1h")
+	a.mustDrain(t)
+	y.Backends[0].Servers = y.Backends[0].Servers[1:]
+	y.Reload(t)
+	if err := a.driver.Do(bounded(t), a.undrain); err == nil {
+		t.Error("a place that is declared is gone, and nothing is said")
+	}
+	gone := a.undrain
+	gone.Action = reconcile.Remove
+	if err := a.driver.Do(bounded(t), gone); err != nil {
+		t.Error(err)
+	}
+	if done, err := a.driver.Done(bounded(t), gone); err != nil || !done {
+		t.Errorf("done %v, %v", done, err)
+	}
+	a.heard.await(t, "is gone, and not declared any more")
 }
 
 // Every question has an end, whatever answers.

@@ -54,6 +54,9 @@ func (d *Drain) Done(ctx context.Context, s reconcile.Step) (bool, error) {
 		return false, err
 	}
 	v, err := p.look(ctx)
+	if errors.Is(err, errUnknown) && s.Left() {
+		return true, nil
+	}
 	if err != nil {
 		return false, err
 	}
@@ -95,14 +98,16 @@ func (d *Drain) Prepare(ctx context.Context, s reconcile.Step) error {
 	if level = strings.TrimSpace(level); level == "operator" || level == "user" {
 		return p.notAdmin(fmt.Sprintf("grants the level %s only", level))
 	}
-	_, err = p.find(ctx)
+	if _, err = p.find(ctx); errors.Is(err, errUnknown) && s.Left() {
+		return nil
+	}
 	return err
 }
 
 // Do drains and waits until the server has no session left, or undrains and
 // waits until HAProxy counts the server as up. Sessions that do not end within
 // the timeout are said, and left to what follows; a server that does not come
-// up is the host's fault, because our own check has found its service healthy.
+// up by HAProxy's own check is the release's fault: the one before it did.
 func (d *Drain) Do(ctx context.Context, s reconcile.Step) error {
 	p, err := placeOf(s)
 	if err != nil {
@@ -113,9 +118,15 @@ func (d *Drain) Do(ctx context.Context, s reconcile.Step) error {
 	}
 	w := &watch{place: p, say: func(format string, args ...any) { d.say(s, format, args...) }, until: time.Now().Add(p.timeout)}
 	if s.Phase == reconcile.Undrain {
-		return w.undrain(ctx)
+		err = w.undrain(ctx)
+	} else {
+		err = w.drain(ctx)
 	}
-	return w.drain(ctx)
+	if errors.Is(err, errUnknown) && s.Left() {
+		d.say(s, "%s is gone, and not declared any more: nothing is left to do there", p)
+		return nil
+	}
+	return err
 }
 
 // Hold puts the drain back where a reload has lost it. What a person set

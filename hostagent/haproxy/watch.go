@@ -92,7 +92,7 @@ func (w *watch) undrain(ctx context.Context) error {
 			}
 			return nil
 		case time.Now().After(w.until):
-			return reconcile.HostFault(
+			return reconcile.ReleaseFault(
 				fmt.Errorf("%s is ready, but HAProxy at %s does not count it as up within %v: %s", w.place, w.url, w.timeout, v.seen()),
 				"Its service has passed our own check: see what HAProxy's check of this server asks for in haproxy.cfg.")
 		default:
