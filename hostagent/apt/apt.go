@@ -144,7 +144,9 @@ func (d *Driver) Prepare(ctx context.Context, s reconcile.Step) error {
 	if err := lockHeld(); err != nil {
 		return err
 	}
-	_, err = w.simulateStep(ctx)
+	if _, err = w.simulateStep(ctx); errors.Is(err, errNowhere) {
+		return nil // not fetched yet; the fetch says it
+	}
 	return err
 }
 
@@ -159,10 +161,10 @@ func (d *Driver) Preview(ctx context.Context, s reconcile.Step) (string, error) 
 		return "", err
 	}
 	changes, err := w.simulateStep(ctx)
-	if err != nil {
-		return "", err
+	if errors.Is(err, errNowhere) {
+		return "", reconcile.ErrUnfetched
 	}
-	return changes.beside(w.Package), nil
+	return changes.beside(w.Package), err
 }
 
 // Prune implements reconcile.Pruner: of the packages that were kept, those go

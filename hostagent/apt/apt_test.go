@@ -106,6 +106,8 @@ func newYard(t *testing.T) *yard {
 	t.Cleanup(y.server.Close)
 	_ = os.Remove("/etc/apt/sources.list")
 	y.write("/etc/apt/sources.list.d/yard.list", fmt.Sprintf("deb [trusted=yes] %s/ ./\n", y.server.URL))
+	y.write("/etc/apt/apt.conf.d/99yard", "Acquire::Retries \"0\";\n")
+	y.write("/etc/dpkg/dpkg.cfg.d/yard", "force-unsafe-io\n") // the host is gone before its power could be cut
 	y.index()
 	t.Cleanup(func() {
 		_ = exec.Command("systemctl", "stop", "drydock-apt-web.service").Run()
@@ -471,14 +473,14 @@ func TestLocked(t *testing.T) {
 		pid, let := y.hold("/var/lib/dpkg/lock-frontend")
 		who := fmt.Sprintf("pid %d (%s hold-lock", pid, os.Args[0])
 		y.refused(y.driver().Prepare(t.Context(), y.step(reconcile.Install, "1.0")), reconcile.OfHost, who, "lock-frontend")
-		y.refused(y.driver().Do(t.Context(), y.stepWithin(reconcile.Install, "1.0", "3s")), reconcile.OfHost, who, "tried again")
+		y.refused(y.driver().Do(t.Context(), y.stepWithin(reconcile.Install, "1.0", "2s")), reconcile.OfHost, who, "tried again")
 		y.observe("1.0", reconcile.Absent)
 		done := make(chan error, 1)
 		go func() { done <- y.driver().Do(t.Context(), y.step(reconcile.Install, "1.0")) }()
 		select {
 		case err := <-done:
 			t.Fatalf("it did not wait: %v", err)
-		case <-time.After(1500 * time.Millisecond): // it has met the lock, or will
+		case <-time.After(500 * time.Millisecond): // it has met the lock, or will
 		}
 		let()
 		if err := <-done; err != nil {

@@ -21,6 +21,8 @@ import (
 // only the newest version of a package, and apt's own cache is anybody's to
 // clean.
 
+var errNowhere = errors.New("is neither kept on this host nor in the index")
+
 // dir is what the driver keeps of a service.
 func (w work) dir() string  { return filepath.Join(w.env.StateDir, w.step.Service) }
 func (w work) debs() string { return filepath.Join(w.dir(), "debs") }
@@ -64,7 +66,7 @@ func (w work) source(ctx context.Context) (string, error) {
 	if full := find(all, w.want); full != "" {
 		return w.Package + "=" + full, nil
 	}
-	return "", reconcile.HostFault(fmt.Errorf("%s %s is neither kept on this host nor in the index", w.Package, w.want),
+	return "", reconcile.HostFault(fmt.Errorf("%s %s %w", w.Package, w.want, errNowhere),
 		"Publish it again, or bump to a version that is there")
 }
 

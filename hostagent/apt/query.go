@@ -183,13 +183,12 @@ func (w work) simulate(ctx context.Context, what string) (changes, error) {
 	return c, nil
 }
 
-// simulateStep does so for what the step will do. A release that is neither
-// kept nor in the index is not known before its fetch.
+// simulateStep does so for what the step will do.
 func (w work) simulateStep(ctx context.Context) (changes, error) {
 	if w.step.Action != reconcile.Remove {
 		what, err := w.source(ctx)
 		if err != nil {
-			return changes{}, fmt.Errorf("%w: %w", reconcile.ErrUnfetched, err)
+			return changes{}, err
 		}
 		return w.simulate(ctx, what)
 	}

@@ -38,7 +38,7 @@ func (w work) site() argv.Site { return argv.Site{Dir: filepath.Join(w.dir(), "s
 // configuration files stay; nobody is asked.
 func options() []string {
 	return []string{"-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Use-Pty=0",
-		"-o", "APT::Color=0", "-o", "Acquire::Retries=2"}
+		"-o", "APT::Color=0"}
 }
 
 func aptGet() []string { return append([]string{"apt-get", "-q", "-y"}, options()...) }
