@@ -18,6 +18,7 @@ build:
 	$(GO) build -o bin/ ./cmd/...
 
 packages:
+	@rm -rf dist
 	@.packaging/build dist
 
 test: deps lint
