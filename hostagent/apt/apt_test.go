@@ -602,32 +602,50 @@ func exists(path string) func() bool {
 	return func() bool { _, err := os.Stat(path); return err == nil }
 }
 
-// The agent is killed while dpkg is at work: it goes on to its end, and the
-// next agent waits for it and starts no second one.
-func TestAnAgentThatIsKilled(t *testing.T) {
+// killed is an agent that is killed once a file is there.
+func killed(y *yard, began string) {
+	text, err := json.Marshal(map[string]any{"State": y.env.StateDir, "Booted": y.booted, "Package": y.pkg, "Version": "1.0"})
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	agent := exec.Command(os.Args[0], "be-an-agent", string(text))
+	if err := agent.Start(); err != nil {
+		y.t.Fatal(err)
+	}
+	await(y.t, "postinst", exists(began))
+	if err := agent.Process.Kill(); err != nil {
+		y.t.Fatal(err)
+	}
+	_ = agent.Wait()
+}
+
+// stopped is one that is told to end then.
+func stopped(y *yard, began string) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- y.driver().Do(ctx, y.step(reconcile.Install, "1.0")) }()
+	await(y.t, "postinst", exists(began))
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		y.t.Errorf("it returned %v", err)
+	}
+}
+
+// The agent is killed, or ends, while dpkg is at work: that goes on to its end,
+// and the next agent waits for it and starts no second one.
+func TestAnAgentThatEnds(t *testing.T) {
 	if !rig.Inside(t, host) {
 		return
 	}
-	for _, booted := range []bool{true, false} {
-		t.Run(fmt.Sprintf("systemd %v", booted), func(t *testing.T) {
+	for i, end := range []func(*yard, string){killed, killed, stopped, stopped} {
+		booted := i%2 == 0
+		t.Run(fmt.Sprintf("%d systemd %v", i, booted), func(t *testing.T) {
 			y := newYard(t)
 			y.booted = booted
 			postinst, began, let := waitFile(t)
 			y.deb(y.pkg, "1.0", "", postinst)
 			y.do(y.step(reconcile.Fetch, "1.0"))
-			text, err := json.Marshal(map[string]any{"State": y.env.StateDir, "Booted": booted, "Package": y.pkg, "Version": "1.0"})
-			if err != nil {
-				t.Fatal(err)
-			}
-			agent := exec.Command(os.Args[0], "be-an-agent", string(text))
-			if err := agent.Start(); err != nil {
-				t.Fatal(err)
-			}
-			await(t, "postinst", exists(began))
-			if err := agent.Process.Kill(); err != nil {
-				t.Fatal(err)
-			}
-			_ = agent.Wait()
+			end(y, began)
 			if done, err := y.driver().Done(t.Context(), y.step(reconcile.Install, "1.0")); done || err != nil {
 				t.Errorf("done is %v, %v", done, err)
 			}
