@@ -16,7 +16,6 @@ import (
 
 	"drydock/hostagent"
 	"drydock/hostagent/apt"
-	"drydock/hostagent/apt"
 	"drydock/hostagent/archive"
 	"drydock/hostagent/binary"
 	"drydock/hostagent/command"
@@ -142,7 +141,6 @@ func drivers(cfg hostagent.Config, all reconcile.Env) *hostagent.Registry {
 	r.Add("drain", "consul", consul.New(env("consul")))
 	r.Add("install", "archive", archive.New(env("archive")))
 	r.Add("install", "binary", binary.New(env("binary")))
-	r.Add("install", "apt", apt.New(env("apt")))
 	r.Add("install", "apt", apt.New(env("apt")))
 	r.Add("install", "git", gittree.New(gittree.Options{Env: env("git"), Source: sourceOptions(cfg, all.Credential)}))
 	r.Add("install", "command", command.NewInstall(env("command")))
