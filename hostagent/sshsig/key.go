@@ -37,8 +37,8 @@ type Key struct{ wire string }
 // ParseKey reads a key as a .pub file has it: type, base64 and a comment, which
 // is ignored.
 func ParseKey(line string) (Key, error) {
-	typ, rest, _ := strings.Cut(strings.Trim(line, " \t\r\n"), " ")
-	encoded, _, _ := strings.Cut(strings.TrimLeft(rest, " \t"), " ")
+	typ, rest := field(strings.Trim(line, " \t\r\n"))
+	encoded, _ := field(rest)
 	wire, err := keyBytes(typ, encoded)
 	if err != nil {
 		return Key{}, err

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -157,12 +158,17 @@ func TestKeyFilesThatAreRefused(t *testing.T) {
 	if err := os.Chmod(open, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for path, want := range map[string]string{
-		open:                                                "chmod 600",
-		filepath.Join(t.TempDir(), "none"):                  "name the file of a private key",
-		t.TempDir():                                         "is not a file",
-		write(t, []byte("-----BEGIN X-----\n")):             "not a private key",
-		write(t, make([]byte, 1<<20)):                       "too many",
+		pipe:                                    "is not a file",
+		open:                                    "chmod 600",
+		filepath.Join(t.TempDir(), "none"):      "name the file of a private key",
+		t.TempDir():                             "is not a file",
+		write(t, []byte("-----BEGIN X-----\n")): "not a private key",
+		write(t, make([]byte, 1<<20)):           "too many",
 		rig.SSHKey(t, "", "-t", "rsa", "-b", "1024"):        "1024 bits",
 		rig.SSHKey(t, "", "-t", "ed25519") + ".pub":         "chmod 600",
 		write(t, []byte(newSecurityKey(false, 1).String())): "ssh-agent",

@@ -309,3 +309,24 @@ func order8(p, d *big.Int) (ys []*big.Int) {
 	}
 	return ys
 }
+
+func TestParseKey(t *testing.T) {
+	k := newEd25519()
+	typ, encoded, _ := strings.Cut(k.String(), " ")
+	want := must(sshsig.ParseKey(k.String()))
+	for _, line := range []string{k.String() + "\n", typ + "\t" + encoded + "\tcomment of it\r\n", "  " + typ + "  " + encoded} {
+		if got, err := sshsig.ParseKey(line); err != nil || got != want || got.String() != k.String() {
+			t.Errorf("%q: %v, %v", line, got, err)
+		}
+	}
+	if got := want.Fingerprint(); got != ssh.FingerprintSHA256(must(ssh.ParsePublicKey(k.public))) {
+		t.Error(got)
+	}
+	if got := (sshsig.Key{}).Fingerprint(); got != "no key" {
+		t.Error(got)
+	}
+	for _, line := range []string{"", typ, typ + " ", typ + " !", encoded, "ssh-rsa " + encoded, "alice " + k.String()} {
+		_, err := sshsig.ParseKey(line)
+		wantReason(t, err, sshsig.Malformed)
+	}
+}

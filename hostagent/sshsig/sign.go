@@ -106,14 +106,9 @@ func openKey(path string, text []byte, passphrase func() ([]byte, error)) (ssh.S
 
 // readPrivate refuses, as ssh does, a key that others can read.
 func readPrivate(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	info, err := os.Stat(path) // before it is opened, which a pipe might hold up
 	if err != nil {
 		return nil, fmt.Errorf("%w; name the file of a private key, such as ~/.ssh/id_ed25519", err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("%w; name another key", err)
 	}
 	switch {
 	case !info.Mode().IsRegular():
@@ -123,6 +118,11 @@ func readPrivate(path string) ([]byte, error) {
 	case info.Size() > maxKeyFile:
 		return nil, fmt.Errorf("%s has %d bytes, too many for a private key; name another file", path, info.Size())
 	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w; sign as the user whose key it is", err)
+	}
+	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
 	if err != nil {
 		return nil, fmt.Errorf("%w; name another key", err)

@@ -35,7 +35,8 @@ func checkClaim(name string) error {
 	return nil
 }
 
-// Without is these signers less the revoked keys.
+// Without is these signers less the revoked keys; keys revoked by an earlier
+// Without are not kept.
 func (s *Signers) Without(r *RevokedKeys) *Signers {
 	less := *s
 	less.revoked = r
