@@ -83,6 +83,7 @@ func (d differ) rotation(p ServicePlan, b build) ServicePlan {
 		key := drainKey(s.Block)
 		boot, wasIn := r.Rotation[key]
 		_, ours := r.Drains[key]
+		s.Asked = wasIn && boot == ""
 		switch {
 		case s.Block.Type == "run":
 		case ours:

@@ -254,6 +254,10 @@ type Step struct {
 	Previous string       `json:"-"` // the version that ran before; "" on a first install
 	Host     string       `json:"-"`
 
+	// Asked is true for an undrain that a person asked for by the service's
+	// name: it ends a person's drain too, however that was made.
+	Asked bool `json:"-"`
+
 	// Note is what the step's driver wrote down last when it did this step
 	// before, and did not end; "" otherwise.
 	Note string `json:"-"`

@@ -663,6 +663,11 @@ func TestPersonsDrainIsNeverUndone(t *testing.T) {
 				}
 				// `hostagent undrain` puts it back.
 				w.tell(Record{Kind: Released, Service: "web"})
+				for _, s := range DiffOne("web", w.want, w.observe()).Steps {
+					if s.Phase == Undrain && strings.Contains(theirs, s.Block.ID()) && !s.Asked {
+						t.Error("the driver does not learn that a person asked for it")
+					}
+				}
 				w.converge()
 				if !w.Rotation[theirs] {
 					t.Errorf("not put back: %s\n%s", w.state(), w.since(0))

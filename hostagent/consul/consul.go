@@ -22,7 +22,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -66,20 +65,13 @@ func (d *Drain) Prepare(ctx context.Context, s reconcile.Step) error {
 		return err
 	}
 	st, err := a.look(ctx)
-	if err == nil && !st.registered && s.Action != reconcile.Create && !left(s) {
+	if err == nil && !st.registered && s.Action != reconcile.Create && !s.Left() {
 		return a.unregistered()
 	}
 	if err == nil && st.registered {
 		_, err = a.catalog(ctx, st)
 	}
 	return err
-}
-
-// left reports whether the declaration has moved on from a place: where the
-// service is not registered there any more, nothing is to be done.
-func left(s reconcile.Step) bool {
-	same := func(b spec.Block) bool { return b.Same(s.Block) }
-	return s.Action == reconcile.Remove || len(s.Target.Drains) > 0 && !slices.ContainsFunc(s.Target.Drains, same)
 }
 
 // Done reports whether the service is in maintenance, and Consul's servers
@@ -93,7 +85,7 @@ func (d *Drain) Done(ctx context.Context, s reconcile.Step) (bool, error) {
 	switch {
 	case err != nil:
 		return false, err
-	case !st.registered && left(s):
+	case !st.registered && s.Left():
 		return true, nil
 	case !st.registered:
 		return false, a.unregistered()
@@ -175,7 +167,7 @@ func (d *Drain) enter(ctx context.Context, s reconcile.Step, a *agent) error {
 
 // absent is what it means that the service is not registered.
 func (d *Drain) absent(s reconcile.Step, a *agent) error {
-	if !left(s) {
+	if !s.Left() {
 		return a.unregistered()
 	}
 	d.say(s, a.id+" is not registered at "+a.where()+", and no drain block names it any more: nothing is to be done there\n")
@@ -215,14 +207,14 @@ func (d *Drain) leave(ctx context.Context, s reconcile.Step, a *agent) error {
 		return d.absent(s, a)
 	case !st.maintained():
 		return nil
-	case !st.ours():
+	case !st.ours() && !s.Asked:
 		d.say(s, fmt.Sprintf("a person has put %s in maintenance (%s), and it stays so; `consul maint -disable -service=%s` ends it\n", a.id, short(st.reason), a.id))
 		return nil
 	}
 	if err := a.maintenance(ctx, false, ""); err != nil {
 		return err
 	}
-	if st, err = a.look(ctx); err == nil && st.ours() {
+	if st, err = a.look(ctx); err == nil && (st.ours() || s.Asked && st.maintained()) {
 		err = fault(fmt.Errorf("%s ended the maintenance of %s, and it is still in it", a.where(), a.id), "See Consul's log for who began it again.")
 	}
 	return err

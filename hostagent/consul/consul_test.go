@@ -214,6 +214,18 @@ func TestAPersonsMaintenanceStays(t *testing.T) {
 	}
 }
 
+// Unless the person asks for the service by its name.
+func TestAPersonsMaintenanceEndsWhenAsked(t *testing.T) {
+	a, c, _ := registered(t, nil)
+	a.Enter("web-1", "disk swap")
+	back := *c.Back
+	back.Asked = true
+	do(t, c, back)
+	if _, on := a.Maintenance("web-1"); on {
+		t.Error("it is still in maintenance")
+	}
+}
+
 // A person who is faster between our look and our request is left alone too.
 func TestAPersonIsFaster(t *testing.T) {
 	a, _, _ := registered(t, nil)

@@ -198,6 +198,18 @@ func TestMaintenanceIsThePersons(t *testing.T) {
 	}
 }
 
+// Unless the person asks for the service by its name.
+func TestMaintenanceEndsWhenAsked(t *testing.T) {
+	y := newYard(t, checked, "web-1")
+	a := y.at(t, "web-1", "10s")
+	y.set(t, "set server web/web-1 state maint")
+	a.undrain.Asked = true
+	a.mustUndrain(t)
+	if is := y.admin(t, "web-1"); is != 0 {
+		t.Errorf("admin state %d", is)
+	}
+}
+
 func TestMaintenanceWhileDrained(t *testing.T) {
 	y := newYard(t, checked, "web-1")
 	a := y.at(t, "web-1", "10s")

@@ -13,6 +13,7 @@ import (
 type watch struct {
 	place
 	say   func(format string, args ...any)
+	asked bool      // a person asked for the undrain: their maintenance ends too
 	until time.Time // when the block's timeout is over
 
 	told  string // what was said last
@@ -79,6 +80,11 @@ func (w *watch) undrain(ctx context.Context) error {
 				return err
 			}
 		case v.Admin.is(drained) && !v.Admin.is(maintenance):
+			if _, err := w.change(ctx, "ready"); err != nil {
+				return err
+			}
+			pause = lookAgain
+		case v.Admin.is(maintained) && w.asked:
 			if _, err := w.change(ctx, "ready"); err != nil {
 				return err
 			}

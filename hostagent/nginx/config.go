@@ -128,6 +128,18 @@ func undrained(src []byte, s server) []byte {
 	return slices.Concat(src[:d.from], src[d.to:s.markAt], src[s.markAt+len(mark):])
 }
 
+// up is src without any `down` of s, for a person who wants back what a person
+// took out.
+func up(src []byte, s server) []byte {
+	for _, d := range slices.Backward(s.downs) {
+		if bytes.IndexByte([]byte(" \t"), src[d.from-1]) >= 0 {
+			d.from--
+		}
+		src = slices.Concat(src[:d.from], src[d.to:])
+	}
+	return src
+}
+
 // kinds of words.
 const (
 	text = 'w'

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -16,7 +15,6 @@ import (
 
 	"drydock/hostagent/durable"
 	"drydock/reconcile"
-	"drydock/spec"
 )
 
 // maxFile is how large an upstream file may be.
@@ -40,8 +38,7 @@ func left(s reconcile.Step, err error) bool {
 	if !errors.As(err, new(gone)) {
 		return false
 	}
-	same := func(b spec.Block) bool { return b.Same(s.Block) }
-	return s.Action == reconcile.Remove || len(s.Target.Drains) > 0 && !slices.ContainsFunc(s.Target.Drains, same)
+	return s.Left()
 }
 
 // where is "web-1:8080 of upstream web (/etc/nginx/web.conf:3)".

@@ -204,6 +204,8 @@ func (d *Drain) switchOver(ctx context.Context, s reconcile.Step, c config) (old
 	switch {
 	case s.Phase == reconcile.Undrain && p.server.ours():
 		next = undrained(p.src, p.server)
+	case s.Phase == reconcile.Undrain && p.server.down() && s.Asked:
+		next = up(p.src, p.server)
 	case s.Phase == reconcile.Undrain && p.server.down():
 		d.say(s, p.where()+" was marked down by a person and stays so; take `down` out and reload nginx to put it back\n")
 	case s.Phase != reconcile.Undrain && !p.server.down():

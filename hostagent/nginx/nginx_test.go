@@ -234,6 +234,21 @@ func TestAPersonsDownStays(t *testing.T) {
 	}
 }
 
+// Unless the person asks for the service by its name.
+func TestAPersonsDownEndsWhenAsked(t *testing.T) {
+	_, w := ofRig(t, nil)
+	write(t, w.UpstreamFile, "server 127.0.0.1:1 down weight=2 down; # rack is on fire\nserver 127.0.0.1:2;\n")
+	env, _ := newEnv(t)
+	back := *drain(t, w.UpstreamFile, w.Reload(), nil).Back
+	back.Asked = true
+	if err := nginx.New(env).Do(t.Context(), back); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, w.UpstreamFile); got != "server 127.0.0.1:1 weight=2; # rack is on fire\nserver 127.0.0.1:2;\n" {
+		t.Errorf("the file says %q", got)
+	}
+}
+
 // Another nginx that reloads at the same time proves nothing of the one meant.
 func TestAnotherNginxReloads(t *testing.T) {
 	c, w := ofRig(t, map[string]any{"timeout": "2s"})
