@@ -310,6 +310,32 @@ func TestFailureInsideATransaction(t *testing.T) {
 	}
 }
 
+// A release in between applied something that the one that runs does not know:
+// then nothing may go back to it, even if the next one changed nothing itself.
+func TestNothingGoesBackBehindAReleaseInBetween(t *testing.T) {
+	for _, compatible := range []bool{false, true} {
+		t.Run(fmt.Sprintf("compatible=%v", compatible), func(t *testing.T) {
+			h := newHost(t, "sqlite")
+			h.release("1.0.0", map[string]string{"1_a.sql": up("create table a (id int);")})
+			h.mustDo()
+			h.attrs["compatible"] = compatible
+			files := map[string]string{"1_a.sql": up("create table a (id int);"), "2_b.sql": up("alter table a rename to b;"), "3_bad.sql": up("selec 1;")}
+			h.release("1.0.1", files)
+			h.step.Previous = "1.0.0"
+			if err := h.do(); errors.Is(err, reconcile.ErrUntouched) {
+				t.Fatalf("%v", err)
+			}
+			h.release("1.0.2", files)
+			h.step.Previous = "1.0.0"
+			err := h.do()
+			if errors.Is(err, reconcile.ErrUntouched) != compatible || reconcile.BlameOf(err) != reconcile.OfRelease ||
+				strings.Contains(err.Error(), "1.0.0 would not do on this schema: 2_b.sql (by web 1.0.1) is applied") == compatible {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
 // halves fail at their second statement, outside a transaction.
 var halves = map[string]string{
 	"postgres": plain("create table half (id int);\ninsert into nowhere values (1);"),

@@ -87,7 +87,7 @@ func (d *Migrate) Do(ctx context.Context, s reconcile.Step) error {
 	ctx, cancel := context.WithTimeout(ctx, w.timeout())
 	defer cancel()
 	defer w.close()
-	err = w.run(ctx)
+	err = w.honest(w.run(ctx))
 	if err != nil && outer.Err() != nil && !errors.Is(err, outer.Err()) {
 		return fmt.Errorf("%w: %v", outer.Err(), err) // stopped from outside: nobody's fault
 	}

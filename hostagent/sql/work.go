@@ -5,6 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"drydock/reconcile"
@@ -29,6 +33,8 @@ type work struct {
 	config config
 	engine engine
 	place  place
+
+	have []applied // before anything was done
 
 	db      *sql.DB
 	session string // that holds the lock
@@ -192,6 +198,7 @@ func (w *work) run(ctx context.Context) error {
 	if err != nil {
 		return untouched(err)
 	}
+	w.have = have
 	if err := w.doubt(have); err != nil {
 		return err
 	}
@@ -236,9 +243,44 @@ func (w *work) create(ctx context.Context, c *sql.Conn) error {
 // after is the error of a migration that was taken back, when others before it
 // had been applied, which stay.
 func after(n int, err error) error {
+	return altered(err, fmt.Sprintf("%d before it %s applied, and %s", n, plural(n, "was", "were"), plural(n, "stays", "stay")))
+}
+
+// altered is an error that claims no more that nothing was applied, and why.
+func altered(err error, why string) error {
 	var f *reconcile.Fault
 	if !errors.As(err, &f) {
-		return fmt.Errorf("%v, after %d %s applied", err, n, plural(n, "migration was", "migrations were"))
+		return fmt.Errorf("%v (%s)", err, why)
 	}
-	return &reconcile.Fault{Blame: f.Blame, Err: fmt.Errorf("%w (%d before it %s applied, and %s)", f.Err, n, plural(n, "was", "were"), plural(n, "stays", "stay")), Hint: f.Hint}
+	return &reconcile.Fault{Blame: f.Blame, Err: fmt.Errorf("%w (%s)", f.Err, why), Hint: f.Hint}
+}
+
+// honest takes the claim back that nothing was applied, where the release that
+// ran before does not know what stands in the schema: a release in between may
+// have applied it, and failed later.
+func (w *work) honest(err error) error {
+	if !errors.Is(err, reconcile.ErrUntouched) || w.step.Previous == "" || len(w.have) == 0 {
+		return err
+	}
+	t := w.step.Target
+	releases := filepath.Dir(t.ReleaseDir())
+	dirs, _ := os.ReadDir(releases)
+	for _, d := range dirs {
+		dir := filepath.Join(releases, d.Name())
+		if dir == t.ReleaseDir() || !strings.HasPrefix(d.Name(), w.step.Previous+"-") {
+			continue
+		}
+		files, rerr := readFiles(dir, path.Clean(w.config.Directory))
+		if rerr != nil {
+			files = nil // it brought none
+		}
+		own := make(map[int64]bool, len(files))
+		for _, f := range files {
+			own[f.version] = true
+		}
+		if odd := strangers(files, w.have, own); len(odd) > 0 {
+			return altered(err, fmt.Sprintf("%s would not do on this schema: %s", w.step.Previous, names(odd)))
+		}
+	}
+	return err
 }
