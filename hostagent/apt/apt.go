@@ -28,12 +28,13 @@ type Config struct {
 type Driver struct {
 	env    reconcile.Env
 	booted bool // systemd is PID 1: apt-get runs in units of its own
+	seen   *seen
 }
 
 // New makes the driver.
 func New(env reconcile.Env) *Driver {
 	_, err := os.Stat("/run/systemd/system")
-	return &Driver{env: env, booted: err == nil}
+	return &Driver{env: env, booted: err == nil, seen: &seen{}}
 }
 
 // work is one step at work.

@@ -718,7 +718,7 @@ func TestDpkgWasInterrupted(t *testing.T) {
 }
 
 func TestWhoseFault(t *testing.T) {
-	w := work{Config: Config{Package: "web"}, Driver: &Driver{env: reconcile.Env{StateDir: "/state"}}, step: reconcile.Step{Service: "web"}}
+	w := work{Config: Config{Package: "web"}, Driver: &Driver{env: reconcile.Env{StateDir: "/state"}, seen: &seen{}}, step: reconcile.Step{Service: "web"}}
 	for out, want := range map[string]reconcile.Blame{
 		"dpkg: error processing package web (--configure):\n installed web package post-installation script subprocess returned error exit status 1": reconcile.OfRelease,
 		"dpkg: error processing archive /state/web/debs/web_1.0.deb (--unpack):\n trying to overwrite '/etc/x', which is also in package y":          reconcile.OfRelease,

@@ -59,7 +59,21 @@ func (w work) ask(ctx context.Context, args ...string) (string, error) {
 // plainEnv makes programs say the same everywhere, and ask nobody.
 var plainEnv = []string{"LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", "DEBIAN_PRIORITY=critical", "NEEDRESTART_SUSPEND=1", "APT_LISTCHANGES_FRONTEND=none"}
 
+// status asks dpkg, unless nothing has changed since it was asked last: at rest
+// a pass costs no process.
 func (w work) status(ctx context.Context) (status, error) {
+	at := dpkgAt()
+	if s, ok := w.seen.get(w.Package, at); ok {
+		return s, nil
+	}
+	s, err := w.askStatus(ctx)
+	if err == nil && at == dpkgAt() {
+		w.seen.put(w.Package, at, s)
+	}
+	return s, err
+}
+
+func (w work) askStatus(ctx context.Context) (status, error) {
 	out, err := w.ask(ctx, "dpkg-query", "--show", "--showformat", `${db:Status-Want} ${db:Status-Eflag} ${db:Status-Status} ${Version}\n`, w.Package)
 	var exit *argv.ExitError
 	if errors.As(err, &exit) && exit.Code == 1 {
