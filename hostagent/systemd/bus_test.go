@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -60,9 +61,11 @@ func socket(t testing.TB, serve func(net.Conn)) string {
 	return "unix:path=" + path
 }
 
-// relay is a bus before the real one, that hangs up as soon as it hears word.
-func relay(t testing.TB, to, word string) string {
+// relay is a bus before the real one, that hangs up as soon as it hears word,
+// so many times.
+func relay(t testing.TB, to, word string, times int32) string {
 	t.Helper()
+	var heard atomic.Int32
 	return socket(t, func(c net.Conn) {
 		up, err := net.Dial("unix", strings.TrimPrefix(to, "unix:path="))
 		if err != nil {
@@ -73,7 +76,7 @@ func relay(t testing.TB, to, word string) string {
 		buf := make([]byte, 64<<10)
 		for {
 			n, err := c.Read(buf)
-			if err != nil || bytes.Contains(buf[:n], []byte(word)) {
+			if err != nil || bytes.Contains(buf[:n], []byte(word)) && heard.Add(1) <= times {
 				return
 			}
 			if _, err := up.Write(buf[:n]); err != nil {
@@ -168,6 +171,19 @@ func TestOneConnection(t *testing.T) {
 	}
 	if n := count(); n != 4 {
 		t.Errorf("%d sockets", n)
+	}
+}
+
+// TestAskedAgain: a question that is cut off is put once more, and no oftener.
+func TestAskedAgain(t *testing.T) {
+	h := host(t)
+	s := step(t, unitOf(t, h, simple), "restart")
+	for times, ok := range map[int32]bool{1: true, 2: false} {
+		d := systemd.New(reconcile.Env{StateDir: t.TempDir()}, systemd.At(relay(t, h.Bus(), "GetAll", times)))
+		if c, err := d.Observe(within(t), s); (err == nil) != ok || ok && c.Is != reconcile.Absent || !ok && reconcile.BlameOf(err) != reconcile.OfHost {
+			t.Errorf("cut off %d times: %+v, %v", times, c, err)
+		}
+		d.Close()
 	}
 }
 

@@ -19,7 +19,7 @@ var cgroupSerial atomic.Int64
 
 // newCgroup makes a cgroup for one host and returns its name. Without one, two
 // hosts side by side would share the cgroups of units that are called the same,
-// and stop each other's. What killed tests left behind is removed first.
+// and neither's systemd could tell when its own are empty. What killed tests left behind is removed first.
 func newCgroup() (string, error) {
 	const prefix = "drydock-rig."
 	for _, h := range hierarchies {

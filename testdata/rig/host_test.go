@@ -67,6 +67,12 @@ func TestHostsSideBySide(t *testing.T) {
 		h.Unit(t, "same.service", "[Service]\nExecStart=sleep infinity\n")
 		h.Must(t, "systemctl", "start", "same")
 	}
+	for _, h := range []*rig.Host{a, b} {
+		// cgroup version 1 or 2; a process of another host would be a 0.
+		if got := h.Must(t, "sh", "-c", "cat /sys/fs/cgroup/systemd/system.slice/same.service/cgroup.procs 2>/dev/null || cat /sys/fs/cgroup/system.slice/same.service/cgroup.procs"); strings.Count(got, "\n") != 1 {
+			t.Errorf("in its cgroup %s sees processes %q", h.Name(), got)
+		}
+	}
 	a.Must(t, "systemctl", "stop", "same")
 	if _, err := b.Run(t.Context(), "sh", "-c", "systemctl is-active same && kill -0 $(systemctl show -p MainPID --value same)"); err != nil {
 		t.Errorf("a unit of the same name was stopped in the other host, and here: %v", err)
