@@ -16,7 +16,7 @@ import (
 
 // TestExamples: what we show is formatted, loads without an error, and plans.
 func TestExamples(t *testing.T) {
-	for _, dir := range []string{"examples/acme", "examples/consul", "examples/haproxy", "examples/nginx", "examples/one-host"} {
+	for _, dir := range []string{"examples/acme", "examples/consul", "examples/haproxy", "examples/nginx", "examples/one-host", "examples/postgres", "examples/sources"} {
 		t.Run(dir, func(t *testing.T) {
 			fsys := os.DirFS(dir)
 			err := fs.WalkDir(fsys, ".", func(path string, d fs.DirEntry, err error) error {
@@ -70,6 +70,22 @@ func TestExamplesPlan(t *testing.T) {
 	}
 	got = plan(t, "examples/haproxy", spec.Host{Name: "web-1", OS: "linux", Arch: "amd64", Environment: "prod", Labels: map[string]string{"role": "web"}})
 	want = []string{"web/fetch/archive", "web/install/archive", "web/start/systemd", "web/check/http", "web/undrain/haproxy"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	got = plan(t, "examples/postgres", spec.Host{Name: "db-1", OS: "linux", Arch: "amd64", Environment: "prod", Labels: map[string]string{"role": "orders"}})
+	want = []string{
+		"orders/fetch/archive", "orders/install/archive", "orders/run/backup", "orders/migrate/sql",
+		"orders/start/systemd", "orders/check/http", "orders/check/systemd", "orders/undrain/haproxy",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	got = plan(t, "examples/sources", spec.Host{Name: "web-1", OS: "linux", Arch: "amd64", Environment: "prod", Labels: map[string]string{"role": "web"}})
+	want = []string{
+		"node-exporter/fetch/apt", "node-exporter/install/apt", "node-exporter/start/systemd", "node-exporter/check/systemd",
+		"site/fetch/git", "site/install/git", "site/start/systemd", "site/check/http", "site/undrain/nginx",
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
