@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -74,7 +73,7 @@ type database struct {
 
 	log     bytes.Buffer
 	process *os.Process
-	ended   chan struct{}
+	ended   <-chan struct{}
 	serial  atomic.Int64
 }
 
@@ -176,26 +175,13 @@ func (d *database) Start(t testing.TB) {
 	}
 }
 
-// launch starts the process from a thread that lives as long as it does: the
-// signal that ends it with the test comes when its parent's thread ends.
+// launch starts the process.
 func (d *database) launch(t testing.TB) {
 	t.Helper()
 	cmd := d.command(d.argv...)
 	cmd.Stdout, cmd.Stderr = &d.log, &d.log
 	cmd.SysProcAttr.Pdeathsig, cmd.SysProcAttr.Setpgid = d.die, true
-	started, ended := make(chan error, 1), make(chan struct{})
-	go func() {
-		runtime.LockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait()
-		}
-		close(ended)
-	}()
-	if err := <-started; err != nil {
-		t.Fatal(err)
-	}
+	ended := launch(t, cmd)
 	d.process, d.ended = cmd.Process, ended
 }
 

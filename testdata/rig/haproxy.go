@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,7 +33,7 @@ type Proxy struct {
 	ports        map[string]int
 	log          output
 	process      *os.Process
-	ended        chan struct{}
+	ended        <-chan struct{}
 }
 
 // Backend is one of a Proxy.
@@ -158,9 +157,7 @@ func (p *Proxy) Start(t testing.TB) {
 	p.await(t, "to answer", func() bool { return p.worker() != 0 })
 }
 
-// launch starts the master from a thread that lives as long as it does: the
-// signal that ends it with the test comes when its parent's thread ends. A
-// gentler signal is lost on a master that is in the middle of a reload; its
+// launch starts the master. A gentler signal than SIGKILL is lost on a master that is in the middle of a reload; its
 // workers end when they miss it.
 func (p *Proxy) launch(t testing.TB) {
 	t.Helper()
@@ -168,19 +165,7 @@ func (p *Proxy) launch(t testing.TB) {
 	cmd.Dir, cmd.Stdout, cmd.Stderr = p.dir, &p.log, &p.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	cmd.WaitDelay = 5 * time.Second
-	started, ended := make(chan error, 1), make(chan struct{})
-	go func() {
-		defer close(ended)
-		runtime.LockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
-		t.Fatal(err)
-	}
+	ended := launch(t, cmd)
 	p.process, p.ended = cmd.Process, ended
 }
 

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,11 +64,11 @@ type Host struct {
 	cgroup  string
 	console *os.File // what was printed there, for failures
 	yard    *exec.Cmd
-	boots   io.WriteCloser // a line boots it
-	ended   chan struct{}  // the yard is gone
-	nspawn  int            // 0 while it is off
-	leader  int            // its PID 1, as this machine counts
-	copied  sync.Once      // the test's binary, see Inside
+	boots   io.WriteCloser  // a line boots it
+	ended   <-chan struct{} // the yard is gone
+	nspawn  int             // 0 while it is off
+	leader  int             // its PID 1, as this machine counts
+	copied  sync.Once       // the test's binary, see Inside
 }
 
 // NewHost boots a host and returns when it is up; it is gone when t ends, or
@@ -115,7 +114,7 @@ func newHost(t testing.TB, o HostOptions) *Host {
 	if o.Name == "" {
 		o.Name = "host"
 	}
-	h := &Host{options: o, ended: make(chan struct{})}
+	h := &Host{options: o}
 	var err error
 	if h.console, err = os.CreateTemp("", "console"); err != nil {
 		t.Fatal(err)
@@ -143,19 +142,7 @@ func newHost(t testing.TB, o HostOptions) *Host {
 	if h.boots, err = h.yard.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
-	started := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // Pdeathsig comes when the thread ends that started it
-		err := h.yard.Start()
-		started <- err
-		if err == nil {
-			_ = h.yard.Wait()
-		}
-		close(h.ended)
-	}()
-	if err := <-started; err != nil {
-		t.Fatal(err)
-	}
+	h.ended = launch(t, h.yard)
 	return h
 }
 

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"syscall"
 	"testing"
@@ -26,7 +25,7 @@ type Web struct {
 	program string
 	port    int
 	process *os.Process
-	ended   chan struct{}
+	ended   <-chan struct{}
 	log     bytes.Buffer
 }
 
@@ -79,27 +78,13 @@ func (w *Web) write(t testing.TB, path, text string) {
 	}
 }
 
-// launch starts the master from a thread that lives as long as it does: the
-// signal that ends it with the test comes when its parent's thread ends. It is
-// one on which the master ends its workers too.
+// launch starts the master. On SIGTERM it ends its workers too.
 func (w *Web) launch(t testing.TB) {
 	t.Helper()
 	cmd := exec.Command(w.program, "-p", w.Dir, "-e", filepath.Join(w.Dir, "error.log"), "-c", w.Conf)
 	cmd.Stdout, cmd.Stderr = &w.log, &w.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
-	started, ended := make(chan error, 1), make(chan struct{})
-	go func() {
-		runtime.LockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait()
-		}
-		close(ended)
-	}()
-	if err := <-started; err != nil {
-		t.Fatal(err)
-	}
+	ended := launch(t, cmd)
 	w.process, w.ended, w.Pid = cmd.Process, ended, cmd.Process.Pid
 }
 

@@ -7,6 +7,7 @@ package rig
 import (
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -30,4 +31,25 @@ func needRoot(t testing.TB) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: run the test as root")
 	}
+}
+
+// launch starts a process from a thread that lives as long as it does: the
+// signal that ends it with the test's process (Pdeathsig) comes when the thread
+// ends that started it. The channel is closed when the process is gone.
+func launch(t testing.TB, cmd *exec.Cmd) <-chan struct{} {
+	t.Helper()
+	started, ended := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(ended)
+		runtime.LockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
+	return ended
 }

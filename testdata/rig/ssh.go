@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -49,19 +48,7 @@ func SSHAgent(t testing.TB) *KeyAgent {
 	a := &KeyAgent{Socket: filepath.Join(dir, "sock"), add: need(t, "ssh-add", "openssh-client")}
 	cmd := exec.Command(program, "-D", "-a", a.Socket)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
-	started, ended := make(chan error, 1), make(chan struct{})
-	go func() {
-		runtime.LockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait()
-		}
-		close(ended)
-	}()
-	if err := <-started; err != nil {
-		t.Fatal(err)
-	}
+	ended := launch(t, cmd)
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		<-ended
@@ -71,7 +58,7 @@ func SSHAgent(t testing.TB) *KeyAgent {
 	return a
 }
 
-func (a *KeyAgent) await(t testing.TB, ended chan struct{}) {
+func (a *KeyAgent) await(t testing.TB, ended <-chan struct{}) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
