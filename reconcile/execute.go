@@ -169,7 +169,7 @@ func (e *Engine) HostGate(ctx context.Context, p ServicePlan) Gate {
 	}
 	ctx, cancel := context.WithTimeout(ctx, retryUnprepared)
 	defer cancel()
-	for _, s := range p.Steps {
+	for _, s := range slices.Concat(p.Steps, e.leftOut(p)) {
 		if s.Phase == Fetch {
 			continue // said when the step runs
 		}
@@ -182,6 +182,22 @@ func (e *Engine) HostGate(ctx context.Context, p ServicePlan) Gate {
 		}
 	}
 	return Gate{}
+}
+
+// leftOut are the migrations that a deployment leaves out because they ran here
+// before: going back to their release is only right if its driver finds nothing
+// in the data that the release does not know.
+func (e *Engine) leftOut(p ServicePlan) (steps []Step) {
+	if p.Purpose != Deploy || len(p.Steps) == 0 {
+		return nil
+	}
+	b := build{host: e.Host, target: p.Target, purpose: Deploy, detail: p.Reason}
+	for _, s := range b.candidates(phaseSet(Migrate)) {
+		if s.Block.Type == "migrate" && !slices.ContainsFunc(p.Steps, func(o Step) bool { return o.ID == s.ID }) {
+			steps = append(steps, s)
+		}
+	}
+	return steps
 }
 
 // lacking is the first that a step needs and does not find, or nil.
@@ -455,20 +471,23 @@ func (c *carrying) decide(s Step, err error) Verdict {
 	})
 }
 
-// crossed reports whether a migration of the open plan began that the previous
-// release does not survive.
+// crossed reports whether a migration began since the previous release was
+// deployed that it does not survive, and that may have changed something.
 func crossed(r *Remembered) bool {
-	if r.Open == nil {
-		return false
-	}
-	return slices.ContainsFunc(r.Open.Target.Migrates, func(b spec.Block) bool {
-		var cfg struct {
-			Compatible bool `json:"compatible"`
-		}
-		_ = jsonInto(b.Config, &cfg)
-		p, began := r.Migrated[migrationKey(b, r.Open.Target.Release)]
-		return began && p.Tries > 0 && !cfg.Compatible && (p.Is != Failed || p.Touched)
+	return slices.ContainsFunc(r.Crossed, func(key string) bool {
+		p := r.Migrated[key]
+		return p.Is != Failed || p.Touched
 	})
+}
+
+// compatible reports whether the previous release runs on the data that the
+// migration leaves.
+func compatible(b spec.Block) bool {
+	var cfg struct {
+		Compatible bool `json:"compatible"`
+	}
+	_ = jsonInto(b.Config, &cfg)
+	return cfg.Compatible
 }
 
 // tries is how often a step was tried in this plan.

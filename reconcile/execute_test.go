@@ -855,8 +855,59 @@ func TestHaltedReleaseThatComesBackMigratesOnce(t *testing.T) {
 			w.converge()
 		}
 		w.startedOnce(t, "web2")
-		if w.Started["web2"] == 0 || w.state() != "web halted runs 2 drained" {
+		// What 2 did to the data was there before 3 ran on it.
+		if w.Started["web2"] == 0 || w.state() != "web reverted runs 3" {
 			t.Errorf("%s\n%s", w.state(), w.since(0))
 		}
 	})
+}
+
+// A release that comes after one that halted is not taken back across what the
+// halted one did to the data.
+func TestRevertCrossesNothingOfAnEarlierPlan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := scenario{edit: []func(*spec.Service){migrating(false)}}.setUp(t)
+		w.bad["2"], w.bad["3"] = true, true
+		w.converge()
+		if w.state() != "web halted runs 2 drained" {
+			t.Fatal(w.state())
+		}
+		w.wants(declared("web", "3")) // without a migration of its own
+		w.converge()
+		if w.state() != "web halted runs 3 drained" {
+			t.Errorf("%s\n%s", w.state(), w.since(0))
+		}
+	})
+}
+
+// Going back to a release that ran here before starts none of its migrations,
+// and still asks their driver whether it knows the data.
+func TestRollbackAsksTheMigrations(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := scenario{edit: []func(*spec.Service){migrating(false)}}.setUp(t)
+		w.wants(declared("web", "1", migrating(false)))
+		w.converge()
+		w.wants(declared("web", "2", migrating(false)))
+		w.converge()
+		w.wants(declared("web", "1", migrating(false)))
+		p := DiffOne("web", w.want, w.observe())
+		if slices.ContainsFunc(p.Steps, func(s Step) bool { return s.Phase == Migrate }) {
+			t.Fatalf("%v", p.Steps)
+		}
+		e := w.engine()
+		e.Drivers = onlyMigrations{w}
+		if g := e.HostGate(t.Context(), p); g.Name != "release" {
+			t.Errorf("gate %+v", g)
+		}
+	})
+}
+
+// onlyMigrations refuse, and nothing else.
+type onlyMigrations struct{ *world }
+
+func (o onlyMigrations) Driver(s Step) (Driver, error) {
+	if s.Block.Type == "migrate" {
+		return refuses{pretend{o.world}, ReleaseFault(errors.New("the schema is newer"), "")}, nil
+	}
+	return o.world.Driver(s)
 }

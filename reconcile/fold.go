@@ -172,6 +172,9 @@ func (s *Remembered) progress(r Record) {
 			p := s.Migrated[k].next(r)
 			p.Attempt = max(s.Open.Target.Release.Attempt, 1)
 			s.Migrated[k] = p
+			if !compatible(*r.Block) && !slices.Contains(s.Crossed, k) {
+				s.Crossed = append(slices.Clone(s.Crossed), k)
+			}
 		}
 	}
 	if r.Block == nil {
@@ -227,6 +230,7 @@ func (s *Remembered) close(r Record) (gone bool) {
 	switch p.Purpose {
 	case Deploy:
 		s.run(Deployed{Service: p.Target, Since: r.Time}, true)
+		s.Crossed = nil
 		s.Repairs, s.Mended = 0, time.Time{}
 	case Revert:
 		if s.Running != nil {
@@ -282,7 +286,7 @@ func (s *Remembered) run(d Deployed, restarted bool) {
 func (s *Remembered) forgetMigrations() {
 	var idle []string
 	for k, p := range s.Migrated {
-		if p.Is == Done && !s.knows(k) {
+		if p.Is == Done && !s.knows(k) && !slices.Contains(s.Crossed, k) {
 			idle = append(idle, k)
 		}
 	}

@@ -50,6 +50,11 @@ type Remembered struct {
 	// migrationKey: it outlives the plan, because no migration of a release
 	// is ever started a second time unattended.
 	Migrated map[string]Progress `json:"migrated,omitempty"`
+
+	// Crossed are the incompatible migrations, by the same keys, that were
+	// begun since Running was deployed, by whichever plan: what ran before
+	// must not come back across one that may have changed something.
+	Crossed []string `json:"crossed,omitempty"`
 }
 
 // Deployed is a revision that runs, or ran.
