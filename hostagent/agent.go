@@ -47,8 +47,13 @@ type Options struct {
 	Polled func(error)
 	Passed func(time.Duration, error)
 	// Grace is how long a stopping agent lets plans that have begun come to
-	// their end before it leaves them to the next start. Default 75s.
+	// their end before it leaves them to the next start. Default 75s. A
+	// migration that is under way is waited for longer, by its own timeout:
+	// cut off, its outcome may be unknown, and a person would be asked.
 	Grace time.Duration
+	// Migrating is told, now and then, that a stopping agent waits for the
+	// migration of a service, and will say so again within atMost; may be nil.
+	Migrating func(service string, atMost time.Duration)
 }
 
 // Agent converges one host. One value lives as long as its configuration.

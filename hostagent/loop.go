@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"drydock/reconcile"
@@ -358,7 +359,11 @@ func (l *loop) schedule() {
 	l.timer.Reset(max(at.Sub(now), 0))
 }
 
-// shutdown lets what has begun come to its end, for as long as Grace.
+// sayAgain is how often a stopping agent says what it waits for.
+const sayAgain = 10 * time.Second
+
+// shutdown lets what has begun come to its end, for as long as Grace, and a
+// migration for as long as it takes.
 func (l *loop) shutdown(end context.CancelFunc) {
 	l.mu.Lock()
 	for _, s := range l.services {
@@ -367,17 +372,45 @@ func (l *loop) shutdown(end context.CancelFunc) {
 		}
 	}
 	l.mu.Unlock()
-	grace := time.AfterFunc(l.Grace, end)
-	defer grace.Stop()
+	late, over := time.NewTimer(l.Grace), false
+	defer late.Stop()
+	tick := time.NewTicker(sayAgain)
+	defer tick.Stop()
+	look := func() {
+		switch name := l.migrating(); {
+		case name == "" && over:
+			end()
+		case name != "" && l.Migrating != nil:
+			l.Migrating(name, 3*sayAgain)
+		}
+	}
 	for l.busy > 0 || l.fetching {
 		select {
 		case <-l.finished:
 			l.busy--
 		case r := <-l.fetched:
 			l.fetching = r.early
+		case <-late.C:
+			over = true
+			look()
+		case <-tick.C:
+			look()
 		}
 	}
 	for _, w := range l.waiters {
 		close(w)
 	}
+}
+
+// migrating is a service whose migration is under way, or "".
+func (l *loop) migrating() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(l.services)) {
+		s := l.services[name]
+		if s.busy && strings.HasPrefix(s.live.Step, name+"/"+reconcile.Migrate.String()+"/") {
+			return name
+		}
+	}
+	return ""
 }

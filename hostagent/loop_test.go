@@ -3,6 +3,7 @@ package hostagent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -343,6 +344,47 @@ func TestShutdown(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A migration that is cut off may leave nobody knowing what it did.
+func TestShutdownWaitsForAMigration(t *testing.T) {
+	virtual(t, func(t *testing.T, h *host) {
+		migrating := `migrate "command" {
+    command = ["migrate"]
+    check   = ["migrated"]
+  }`
+		h.commit(map[string]string{"prod/web.hcl": declared("web", "1", migrating)})
+		began := make(chan struct{})
+		h.onDo["web/migrate/command"] = func(ctx context.Context) error {
+			close(began)
+			select {
+			case <-time.After(9 * time.Minute):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		o := h.options()
+		o.Drivers.Add("migrate", "command", h)
+		var said []string
+		o.Migrating = func(service string, atMost time.Duration) { said = append(said, fmt.Sprint(service, " ", atMost)) }
+		a := New(o)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- a.Run(ctx, nil) }()
+		<-began
+		stop()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		m := h.Memory()
+		if r := m.Service("web"); r.Running == nil {
+			t.Errorf("the migration was cut off: %+v", r.Open)
+		}
+		if len(said) < 50 || said[0] != "web 30s" {
+			t.Errorf("said %d times: %.3q", len(said), said)
+		}
+	})
 }
 
 // Each check speaks for itself at rest, and none after a plan has begun.

@@ -54,7 +54,9 @@ type hooks struct {
 	// for a look at a host that must leave nothing behind; "" for all else.
 	scratch string
 	poll    func(error)
-	pass    func(time.Duration, error)
+	// migrating as hostagent.Options.Migrating.
+	migrating func(service string, atMost time.Duration)
+	pass      func(time.Duration, error)
 }
 
 // files of the state directory.
@@ -111,7 +113,7 @@ func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, h
 		Credential: credentials.Check, Scrub: f.secrets.Scrub,
 		Log: log, Now: now, Jitter: spread, Boot: boot,
 		Rename: renaming(filepath.Join(cfg.State, driversDir)),
-		Watch:  h.watch, Quiet: h.quiet, Polled: h.poll, Passed: h.pass,
+		Watch:  h.watch, Quiet: h.quiet, Polled: h.poll, Passed: h.pass, Migrating: h.migrating,
 	})
 	return p, nil
 }

@@ -69,7 +69,12 @@ func runOne(ctx context.Context, f *flags, cfg hostagent.Config, log *slog.Logge
 	var p *parts
 	hooks := hooks{
 		watch: func(r reconcile.Progressed) { m.Watch(r) },
-		poll:  func(err error) { m.Polled(err) },
+		migrating: func(service string, atMost time.Duration) {
+			log.Warn("stopping waits for a migration", "service", service)
+			_ = systemd.Status("stopping: waiting for the migration of " + service)
+			_ = systemd.Extend(atMost)
+		},
+		poll: func(err error) { m.Polled(err) },
 		pass: func(took time.Duration, err error) {
 			m.Passed(took, err)
 			_ = systemd.Status(summary(p.agent.Status(ctx)))

@@ -55,6 +55,12 @@ func (n *Notifier) Reloading() error {
 // Stopping says that the agent ends.
 func (n *Notifier) Stopping() error { return n.send("STOPPING=1") }
 
+// Extend asks for more time to stop, or to start, than the unit allows: for at
+// least so long from now.
+func (n *Notifier) Extend(d time.Duration) error {
+	return n.send(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", d.Microseconds()))
+}
+
 // Status is the one line that systemctl status shows.
 func (n *Notifier) Status(line string) error {
 	line = strings.Map(func(r rune) rune {
