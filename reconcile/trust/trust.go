@@ -51,7 +51,8 @@ type History interface {
 	// Changed compares the trees of two commits, path by path; "" is the empty tree.
 	Changed(ctx context.Context, old, new string) ([]Change, error)
 	// Between are the commits that can be reached from head and not from
-	// accepted, parents before their children.
+	// accepted, parents before their children; with accepted "", all behind
+	// head, and head itself.
 	Between(ctx context.Context, accepted, head string) ([]string, error)
 	// MergeBases are the best common ancestors of two commits.
 	MergeBases(ctx context.Context, a, b string) ([]string, error)
@@ -72,7 +73,9 @@ type Entry struct {
 // Keys knows who may have signed: allowed_signers, OpenPGP keyrings.
 type Keys interface {
 	// Signers are the principals whose key made this signature over payload in
-	// git's namespace, valid at the time `at`. An error says in words for
-	// people why there is none: another namespace, an expired key, an unknown one.
+	// git's namespace, valid at the time `at`. They are names: a pattern of the
+	// file is nobody, and one that is returned gets no role. An error says in
+	// words for people why there is none: another namespace, an expired key, an
+	// unknown one.
 	Signers(payload, signature []byte, at time.Time) ([]string, error)
 }

@@ -1,0 +1,297 @@
+package spec
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+)
+
+// A Touch is one thing that an edit of one file does.
+type Touch struct {
+	Kind     TouchKind
+	Name     string // the service; of a freeze its reason; of a forgotten host its name
+	From, To Change // of a release or attempt
+	Gone     bool   // a block that was deleted
+	Line     int    // of the new version or, where that has nothing to show, of the old
+	Says     string // what it does, for people, as the end of "this commit …"
+}
+
+// TouchKind says what an edit is about. What is none of the narrow kinds is other.
+type TouchKind string
+
+// The kinds.
+const (
+	TouchRelease   TouchKind = "release"   // another release of a service: values only, not a byte more
+	TouchAttempt   TouchKind = "attempt"   // the same release again
+	TouchFreeze    TouchKind = "freeze"    // a freeze block comes, goes or changes
+	TouchForgotten TouchKind = "forgotten" // a forgotten block
+	TouchResolved  TouchKind = "resolved"  // a resolved block
+	TouchOther     TouchKind = "other"
+)
+
+// Touches says what an edit of a file of the language does, from its versions
+// before and after; nil is a file that is not there. It is the judge of who may
+// make an edit, so it believes bytes: a release is touched if both versions
+// with the plain values of release attributes cut out are identical, and blocks
+// are touched if what stands beside them is. All else, and what does not parse,
+// is [TouchOther].
+func Touches(old, new []byte, filename string) []Touch {
+	was, fault := dissect(old, filename)
+	if fault != nil {
+		return []Touch{{Kind: TouchOther, Line: 1, Says: "mends or replaces a file that could not be read before"}}
+	}
+	is, fault := dissect(new, filename)
+	if fault != nil {
+		t := Touch{Kind: TouchOther, Line: 1, Says: "leaves a file that cannot be read: " + fault.Summary}
+		if fault.Subject != nil {
+			t.Line = fault.Subject.Start.Line
+		}
+		return []Touch{t}
+	}
+	was = was.withAttempts(is)
+	var out []Touch
+	if o, ok := beside(was, is); ok {
+		out = append(out, o)
+	}
+	out = append(out, touchedReleases(was, is)...)
+	return append(out, touchedBlocks(was, is)...)
+}
+
+// ReleasesIn are the releases that a file names, by service; those that are not
+// plain values, and of services that the file declares twice, are left out.
+func ReleasesIn(src []byte, filename string) (map[string]Change, error) {
+	d, fault := dissect(src, filename)
+	if fault != nil {
+		return nil, hcl.Diagnostics{fault}
+	}
+	out := make(map[string]Change, len(d.releases))
+	for name, r := range d.releases {
+		out[name] = r.says
+	}
+	return out, nil
+}
+
+// withAttempts is the old version with the attempts written that the new one
+// writes where none stood: this line is what a retry adds.
+func (d *dissected) withAttempts(is *dissected) *dissected {
+	src := d.src
+	for _, name := range sortedKeys(is.releases) {
+		r, was := is.releases[name], d.releases[name]
+		if was == nil || was.attempt || !r.attempt || !sameRelease(was.says, r.says) {
+			continue
+		}
+		if out, err := Bump(src, d.name, name, r.says); err == nil {
+			src = out
+		}
+	}
+	if bytes.Equal(src, d.src) {
+		return d
+	}
+	again, fault := dissect(src, d.name)
+	if fault != nil {
+		return d
+	}
+	for name, r := range again.releases {
+		if was := d.releases[name]; was != nil {
+			r.says = was.says
+		}
+	}
+	return again
+}
+
+// sameRelease leaves the attempt out.
+func sameRelease(a, b Change) bool {
+	a.Attempt, b.Attempt = 0, 0
+	return a.Equal(b)
+}
+
+// beside finds a difference in what is neither a release's value nor, where
+// those differ, a block that has a kind of its own.
+func beside(was, is *dissected) (Touch, bool) {
+	whole := slices.Equal(was.own(), is.own())
+	a, b := was.frame(!whole), is.frame(!whole)
+	for i := range max(len(a), len(b)) {
+		switch {
+		case i >= len(b):
+			return is.other(was, len(is.src), a[i].at), true
+		case i >= len(a):
+			return is.other(was, b[i].at, len(was.src)), true
+		case a[i].text != b[i].text:
+			n := commonPrefix(a[i].text, b[i].text)
+			return is.other(was, b[i].at+n, a[i].at+n), true
+		}
+	}
+	return Touch{}, false
+}
+
+func commonPrefix(a, b string) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// other says what differs at a place of the new version, and of the old.
+func (d *dissected) other(was *dissected, at, wasAt int) Touch {
+	t := Touch{Kind: TouchOther, Line: posAt(d.src, min(at, len(d.src))).Line}
+	switch {
+	case len(d.src) == 0:
+		t.Says, t.Line = "deletes a file", 1
+		return t
+	case len(was.src) == 0:
+		t.Says = "adds a file"
+		return t
+	}
+	for _, o := range d.odd {
+		if o.from <= at && at <= o.to {
+			t.Says, t.Line = o.why, posAt(d.src, o.from).Line
+			return t
+		}
+	}
+	what := d.at(at)
+	if old := was.at(wasAt); what == "" || old != "" && strings.HasPrefix(old, "a comment") {
+		what = old // it went away
+	}
+	if what == "" {
+		what = "what stands between the blocks"
+	}
+	t.Says = "changes " + what
+	return t
+}
+
+func touchedReleases(was, is *dissected) []Touch {
+	var out []Touch
+	for _, name := range sortedKeys(is.releases) {
+		b, a := is.releases[name], was.releases[name]
+		if a == nil {
+			continue // beside says so: the block is new
+		}
+		t := Touch{Name: name, From: a.says, To: b.says, Line: b.line}
+		before, after := max(a.says.Attempt, 1), max(b.says.Attempt, 1)
+		if !sameRelease(a.says, b.says) {
+			t.Kind, t.Says = TouchRelease, releaseWords(name, a.says, b.says)
+			out = append(out, t)
+			if after > 1 && after != before {
+				t.Kind, t.Says = TouchAttempt, fmt.Sprintf("makes it attempt %d of %s %s", after, name, b.says.Version)
+				out = append(out, t)
+			}
+			continue
+		}
+		switch {
+		case after > before:
+			t.Kind, t.Says = TouchAttempt, fmt.Sprintf("tries %s %s again (attempt %d)", name, b.says.Version, after)
+			out = append(out, t)
+		case after < before:
+			t.Kind, t.Says = TouchOther, fmt.Sprintf("takes %s %s back from attempt %d to %d", name, b.says.Version, before, after)
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+func releaseWords(name string, from, to Change) string {
+	if from.Version == to.Version {
+		return fmt.Sprintf("gives %s %s another digest", name, to.Version)
+	}
+	return fmt.Sprintf("moves %s from %s to %s", name, from.Version, to.Version)
+}
+
+// touchedBlocks lists the blocks of own kind that came, went or changed.
+func touchedBlocks(was, is *dissected) []Touch {
+	a, b := was.own(), is.own()
+	if slices.Equal(a, b) {
+		return nil
+	}
+	var out []Touch
+	left := map[string]int{}
+	for _, text := range a {
+		left[text]++
+	}
+	for _, u := range is.units {
+		text := is.text(u)
+		if !u.own() {
+			continue
+		}
+		if left[text] > 0 {
+			left[text]--
+			continue
+		}
+		out = append(out, is.came(u))
+	}
+	for _, u := range was.units {
+		if text := was.text(u); u.own() && left[text] > 0 {
+			left[text]--
+			out = append(out, Touch{Kind: TouchKind(u.typ), Name: u.name, Gone: true, Line: posAt(was.src, u.from).Line,
+				Says: fmt.Sprintf("deletes %s %q", u.typ, u.name)})
+		}
+	}
+	if out == nil {
+		out = append(out, Touch{Kind: TouchOther, Line: 1, Says: "changes the order of blocks"})
+	}
+	return out
+}
+
+// came is a block that is new or changed: a narrow role may write what the
+// language takes, in plain values.
+func (d *dissected) came(u unit) Touch {
+	t := Touch{Kind: TouchKind(u.typ), Name: u.name, Line: posAt(d.src, u.from).Line, Says: fmt.Sprintf("writes %s %q", u.typ, u.name)}
+	for _, n := range u.nodes {
+		if why := plainBlock(d.name, d.src, n); why != "" {
+			t.Kind, t.Says = TouchOther, fmt.Sprintf("writes %s %q, which is not in plain values: %s", u.typ, u.name, why)
+		}
+	}
+	return t
+}
+
+// plainBlock says what is wrong with a block as one in plain values.
+func plainBlock(name string, src []byte, n *blockNode) string {
+	s := language().block(n.typ)
+	ev := newEvaluator(nil, new(int))
+	d := &decoder{full: ev, alike: ev, src: func(string) []byte { return src }}
+	if !d.checkLabels(s, n) {
+		return d.diags[0].Detail
+	}
+	if len(n.body.blocks) > 0 {
+		return "it holds a block"
+	}
+	for i := range n.body.attrs {
+		if a := &n.body.attrs[i]; !plainValue(a.expr) {
+			return a.name + " is not a plain value"
+		}
+	}
+	out := d.attributes(s, n.typ, n.body)
+	if len(d.diags) > 0 {
+		return d.diags[0].Detail
+	}
+	from, _ := out.config["from"].(string)
+	until, _ := out.config["until"].(string)
+	if n.typ == "freeze" && from != "" && until != "" {
+		if f := (Freeze{From: parseTime(from), Until: parseTime(until)}); !f.From.Before(f.Until) {
+			return "it ends before it begins"
+		}
+	}
+	return ""
+}
+
+// plainValue reports whether an expression is a literal, or a list or map of
+// literals, as its bytes stand there.
+func plainValue(x hclsyntax.Expression) bool {
+	switch x := x.(type) {
+	case *hclsyntax.TupleConsExpr:
+		return !slices.ContainsFunc(x.Exprs, func(e hclsyntax.Expression) bool { return !plainValue(e) })
+	case *hclsyntax.ObjectConsExpr:
+		return !slices.ContainsFunc(x.Items, func(i hclsyntax.ObjectConsItem) bool {
+			k, v := i.KeyExpr, i.ValueExpr
+			if key, ok := k.(*hclsyntax.ObjectConsKeyExpr); ok {
+				k = key.Wrapped
+			}
+			return !isLiteral(k) || !plainValue(v)
+		})
+	}
+	return isLiteral(x)
+}
