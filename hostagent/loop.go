@@ -377,11 +377,16 @@ func (l *loop) shutdown(end context.CancelFunc) {
 	tick := time.NewTicker(sayAgain)
 	defer tick.Stop()
 	look := func() {
-		switch name := l.migrating(); {
+		name := l.migrating()
+		switch {
 		case name == "" && over:
 			end()
-		case name != "" && l.Migrating != nil:
-			l.Migrating(name, 3*sayAgain)
+		case name != "":
+			over = false // what follows the migration has as long as any other plan
+			late.Reset(l.Grace)
+			if l.Migrating != nil {
+				l.Migrating(name, l.Grace+3*sayAgain)
+			}
 		}
 	}
 	for l.busy > 0 || l.fetching {

@@ -381,7 +381,7 @@ func TestShutdownWaitsForAMigration(t *testing.T) {
 		if r := m.Service("web"); r.Running == nil {
 			t.Errorf("the migration was cut off: %+v", r.Open)
 		}
-		if len(said) < 50 || said[0] != "web 30s" {
+		if len(said) < 50 || said[0] != "web 1m45s" {
 			t.Errorf("said %d times: %.3q", len(said), said)
 		}
 	})

@@ -34,6 +34,7 @@ func cloneService(s *reconcile.Remembered) *reconcile.Remembered {
 	c.Drains = maps.Clone(s.Drains)
 	c.Rotation = maps.Clone(s.Rotation)
 	c.Migrated = maps.Clone(s.Migrated)
+	c.Crossed = slices.Clone(s.Crossed)
 	return &c
 }
 

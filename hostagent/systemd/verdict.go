@@ -206,7 +206,7 @@ func (d *Driver) explained(ctx context.Context, s reconcile.Step, j job, u unit,
 	if f.Blame != reconcile.OfRelease {
 		return err
 	}
-	if said := d.said(ctx, u.invocation); said != "" {
+	if said := d.said(ctx, u, j.asked); said != "" {
 		return reconcile.ReleaseFault(fmt.Errorf("%w; it said last:\n%s", f.Err, said), f.Hint)
 	}
 	return reconcile.ReleaseFault(f.Err, strings.TrimSpace(f.Hint+" See journalctl -u "+u.name+"."))
@@ -226,24 +226,31 @@ func (d *Driver) culprits(ctx context.Context, u unit) string {
 	return ": " + strings.Join(names, ", ")
 }
 
-// said are the last lines that a run of a unit wrote to the journal, as far as
-// they can be read.
-func (d *Driver) said(ctx context.Context, invocation string) string {
-	if invocation == "" || len(d.journal) == 0 {
+// said are the last lines that a run of a unit, asked for at a moment of the
+// kernel's monotonic clock, wrote to the journal, as far as they can be read.
+// Of a process that ended at once the journal often knows the unit only, and
+// not which run of it that was.
+func (d *Driver) said(ctx context.Context, u unit, asked uint64) string {
+	if u.invocation == "" || len(d.journal) == 0 {
 		return ""
 	}
 	ctx, cancel := context.WithTimeout(ctx, journalTime)
 	defer cancel()
-	read := func(args ...string) []byte {
+	read := func(args ...string) string {
 		cmd := exec.CommandContext(ctx, d.journal[0], append(d.journal[1:len(d.journal):len(d.journal)], args...)...)
 		cmd.WaitDelay = time.Second
 		out := &tail{}
 		cmd.Stdout = out
 		_ = cmd.Run()
-		return out.bytes
+		return strings.TrimSpace(strings.ToValidUTF8(string(out.bytes), "?"))
 	}
 	read("--sync") // what was just said may be on its way
-	text := strings.TrimSpace(strings.ToValidUTF8(string(read("--quiet", "--no-pager", "--output=cat", fmt.Sprintf("--lines=%d", journalLines), "_SYSTEMD_INVOCATION_ID="+invocation)), "?"))
+	last := []string{"--quiet", "--no-pager", "--output=cat", fmt.Sprintf("--lines=%d", journalLines)}
+	text := read(append(last, "_SYSTEMD_INVOCATION_ID="+u.invocation)...)
+	if text == "" {
+		since := time.Now().Add(-time.Duration(monotonic()-asked) * time.Microsecond).UnixMicro()
+		text = read(append(last, fmt.Sprintf("--since=@%d.%06d", since/1e6, since%1e6), "_SYSTEMD_UNIT="+u.name)...)
+	}
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f {
 			return -1
