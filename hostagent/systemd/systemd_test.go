@@ -288,6 +288,24 @@ func TestPrepare(t *testing.T) {
 	}
 }
 
+// TestWhatItSaidLast: of a process that ended at once the journal may know the
+// unit only, and not the run; what other runs said is not shown.
+func TestWhatItSaidLast(t *testing.T) {
+	h := host(t)
+	d := agentOf(t, h)
+	unit := unitOf(t, h, "[Service]\nType=notify\nExecStart=sh -c 'cat /run/why; exit 3'\n")
+	forgetful := d.h.Command(context.Background(), "sh", "-c", `case "$*" in *_SYSTEMD_INVOCATION_ID=*) ;; *) exec journalctl "$@" ;; esac`, "sh")
+	v := systemd.New(d.env, systemd.At(h.Bus()), systemd.Journalctl(forgetful.Args...))
+	t.Cleanup(v.Close)
+	for _, says := range []string{"no database", "no disk"} {
+		h.WriteFile(t, "/run/why", says+"\n", 0o644)
+		err := v.Do(within(t), step(t, unit, "restart"))
+		if _, said, _ := strings.Cut(fmt.Sprint(err), "it said last:\n"); said != says {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
 // TestManyReleasesInARow: a start limit is for what a unit does by itself, not
 // for what it is asked to.
 func TestManyReleasesInARow(t *testing.T) {
