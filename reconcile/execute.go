@@ -332,7 +332,7 @@ func (c *carrying) failed(life context.Context, v Verdict, s Step, err error) Ou
 		if c.plan.First {
 			err = c.stop(life, err) // a first install that failed is not left running
 		}
-		why := fmt.Sprintf("%s failed: %s %s", s.ID, sentence(reason(err)), c.whatNow(s, r))
+		why := fmt.Sprintf("%s failed: %s %s", s.ID, sentence(reason(err)), c.whatNow(s, r, err))
 		if aerr := c.append(life, Record{Kind: Stopped, Service: c.plan.Service, Step: s.ID, Reason: why}); aerr != nil {
 			c.on(OnLater)
 			return c.unwritten(aerr)
@@ -345,10 +345,10 @@ func (c *carrying) failed(life context.Context, v Verdict, s Step, err error) Ou
 	return c.out
 }
 
-func (c *carrying) whatNow(s Step, r *Remembered) string {
+func (c *carrying) whatNow(s Step, r *Remembered, err error) string {
 	do := "Mend it, then push a new release, or " + retrying(c.plan.Target)
-	if s.Phase == Migrate {
-		do = "Find out whether it was applied, put the data right, then " + retrying(c.plan.Target)
+	if s.Phase == Migrate && errors.Is(err, ErrUnknown) {
+		do = fmt.Sprintf("Once it is known how it ended, commit a `resolved %q` block if it is applied, or %s if it is not", s.Service, retrying(c.plan.Target))
 	}
 	if len(r.Drains) > 0 {
 		return "It stays out of rotation. " + do

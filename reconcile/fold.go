@@ -204,7 +204,9 @@ func (p Progress) next(r Record) Progress {
 		return p
 	}
 	p.Touched = p.Touched || p.Is == Begun && r.Kind == Begun || r.Kind == Failed && !r.Untouched
-	p.Is, p.At, p.Reason = r.Kind, r.Time, r.Reason
+	if p.Is, p.At = r.Kind, r.Time; r.Kind != Begun {
+		p.Reason = r.Reason // while it is tried again, people see why it had to be
+	}
 	if r.Kind == Done {
 		p.Note = ""
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"drydock/spec"
 )
@@ -130,6 +131,10 @@ func (d differ) reverted() ServicePlan {
 	if d.have.Running == nil {
 		return ServicePlan{Service: d.name, State: Halted, Reason: q.Reason}
 	}
+	in := ""
+	if q.Step != "" {
+		in = " in " + strings.TrimPrefix(q.Step, d.name+"/")
+	}
 	p := ServicePlan{Service: d.name, Target: d.have.Running.Service}
 	if d.have.Running.Foreign == "" {
 		p = d.mend(d.have.Running.Service)
@@ -137,8 +142,8 @@ func (d differ) reverted() ServicePlan {
 	if p.State == Converged {
 		p.State = Reverted
 		p.Reason = join(slices.DeleteFunc([]string{
-			fmt.Sprintf("%s failed: %s", d.want.Release.Version, sentence(q.Reason)) +
-				" Push a mended release, or " + retrying(*d.want) + " once what was wrong around it is right",
+			fmt.Sprintf("%s failed%s: %s", d.want.Release.Version, in, sentence(q.Reason)) +
+				" Push a mended release, or " + retrying(*d.want) + " once what was wrong around it is mended",
 			p.Reason,
 		}, func(s string) bool { return s == "" }))
 	}

@@ -79,9 +79,14 @@ func Status(p ServicePlan, r *Remembered, want spec.Wanted, live Live) ServiceSt
 	switch {
 	case live.Stage == Preparing, live.Stage == Working, live.Stage == Reverting:
 		s.State = Progressing
+		if why := r.Open.failure(); why != "" && r.committed() {
+			s.Reason = sentence(s.Reason) + " It is tried again, after: " + again(why, r)
+		}
 	case r.committed():
 		s.State = Progressing
-		s.Reason = cmp.Or(errorText(live.Err), r.Open.failure(), s.Reason)
+		if why := cmp.Or(errorText(live.Err), r.Open.failure()); why != "" {
+			s.Reason = again(why, r)
+		}
 	case !live.Gate.Open() && (p.State == Progressing || p.State == Waiting || p.State == Drifted):
 		if p.State == Progressing {
 			s.State = Waiting
@@ -133,17 +138,26 @@ func (h HostStatus) ExitCode() int {
 	return code
 }
 
-// failure is why a step of the plan failed last, or "".
+// failure is why a step of the plan that is not done failed last, or "".
 func (o *OpenPlan) failure() string {
 	if o == nil {
 		return ""
 	}
 	for _, id := range o.Steps {
-		if p := o.Progress[id]; p.Is == Failed {
+		if p := o.Progress[id]; p.Is == Failed || p.Is == Begun {
 			return p.Reason
 		}
 	}
 	return ""
+}
+
+// again is why a step that has begun is tried once more, and what that means
+// for who uses the service.
+func again(why string, r *Remembered) string {
+	if len(r.Drains) == 0 {
+		return why
+	}
+	return sentence(why) + " It is out of rotation meanwhile"
 }
 
 func errorText(err error) string {

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -25,4 +26,36 @@ func TestStatusOfErrors(t *testing.T) {
 	if s := Status(plan, &Remembered{}, want, Live{}); !strings.HasPrefix(s.Reason, "kept at its last good declaration: prod/web.hcl:7@4f2a91c") {
 		t.Errorf("good before: %+v", s)
 	}
+}
+
+// TestStatusWhileTriedAgain: while a step that failed is tried once more,
+// status says why, and that the host is out of rotation if it is.
+func TestStatusWhileTriedAgain(t *testing.T) {
+	drain := spec.Block{Type: "drain", Driver: "file", Config: []byte(`{}`)}
+	m := NewMemory()
+	for _, r := range []Record{
+		{Kind: Planned, Plan: &OpenPlan{Steps: []string{"web/drain/file", "web/migrate/sql"}}},
+		{Kind: Begun, Step: "web/drain/file", Phase: Drain, Block: &drain, Commits: true},
+		{Kind: Done, Step: "web/drain/file", Phase: Drain, Block: &drain},
+		{Kind: Begun, Step: "web/migrate/sql", Phase: Migrate},
+		{Kind: Failed, Step: "web/migrate/sql", Phase: Migrate, Blame: OfHost, Reason: "the disk is full (prod/web.hcl:7@4f2a91c). Make room."},
+	} {
+		r.Service = "web"
+		m.Apply(r)
+	}
+	plan := ServicePlan{Service: "web", State: Progressing, Reason: "1.0 -> 1.1"}
+	says := func(live Live, want string) {
+		t.Helper()
+		if s := Status(plan, m.Service("web"), spec.Wanted{}, live); s.Reason != want {
+			t.Errorf("%q\nnot %q", s.Reason, want)
+		}
+	}
+	failed := errors.New("the disk is full (prod/web.hcl:7@4f2a91c). Make room.")
+	const why = "the disk is full (prod/web.hcl:7@4f2a91c). Make room. It is out of rotation meanwhile"
+	says(Live{Stage: Pending, Err: failed}, why)
+	says(Live{Stage: Working}, "1.0 -> 1.1. It is tried again, after: "+why)
+	m.Apply(Record{Kind: Begun, Service: "web", Step: "web/migrate/sql", Phase: Migrate})
+	says(Live{Stage: Working}, "1.0 -> 1.1. It is tried again, after: "+why)
+	m.Apply(Record{Kind: Done, Service: "web", Step: "web/migrate/sql", Phase: Migrate})
+	says(Live{Stage: Working}, "1.0 -> 1.1")
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"drydock/spec"
@@ -53,7 +54,7 @@ func (c *carrying) step(ctx context.Context, s Step) error {
 		if outer.Err() != nil {
 			return at(s, err) // stopped from outside: neither done nor failed
 		}
-		rec.Kind, rec.Blame, rec.Reason = Failed, BlameOf(err), reason(err)
+		rec.Kind, rec.Blame, rec.Reason = Failed, BlameOf(err), reason(at(s, err))
 		rec.Untouched = s.Phase == Migrate && errors.Is(err, ErrUntouched)
 		return at(s, errors.Join(err, c.appendAfter(ctx, rec, c.Now().Sub(began))))
 	}
@@ -87,7 +88,7 @@ func (c *carrying) already(ctx context.Context, d Driver, s Step) (bool, error) 
 	case row.always:
 		return false, nil
 	case row.once && p.Is == Failed && p.Faults > 0 && r.Open != nil && r.Open.Progress[s.ID].Is == Failed:
-		return false, ReleaseFault(errors.New(p.Reason), "") // killed before the verdict: it stands
+		return false, ReleaseFault(errors.New(strings.Replace(p.Reason, " ("+s.Origin.String()+")", "", 1)), "") // killed before the verdict: it stands
 	case p.Is == Done && !row.again:
 		return true, nil
 	case p.Is == Begun, p.Is == Done, p.Is == Failed && row.once, p.Is == "" && row.ask:
