@@ -194,7 +194,7 @@ func (w *work) failed(ctx context.Context, s script, t try, err error) error {
 		return reconcile.ReleaseFault(fmt.Errorf("migrate sql: %s: it did not end within %v%s", where, w.timeout(), what),
 			"Give the migrate block a longer timeout, or the migration less to do at once.")
 	}
-	return reconcile.ReleaseFault(text, "Put the migration right, and release it anew.")
+	return reconcile.ReleaseFault(text, "Nothing of it stays. Put the migration right, and release it anew.")
 }
 
 func (w *work) cut(ctx context.Context, s script, what string) error {
@@ -209,7 +209,7 @@ func (w *work) unknown(name string, cause error) error {
 	if cause != nil {
 		text = fmt.Errorf("migrate sql: %s runs without a transaction and did not end; how far it came is not known (%s): %w", name, strings.TrimPrefix(cause.Error(), "migrate sql: "), reconcile.ErrUnknown)
 	}
-	return reconcile.ReleaseFault(text, "Find out in "+w.place.text+" how far "+name+" came, and finish or undo it by hand; then commit `drydock retry`, or what you found with `drydock resolve`.")
+	return reconcile.ReleaseFault(text, "Find out in "+w.place.text+" how far "+name+" came, and finish or undo it by hand.")
 }
 
 // bareFault is a failure without its hint.

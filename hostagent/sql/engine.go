@@ -120,7 +120,11 @@ func unanswered(err error) (judged, bool) {
 		return judged{sort: ended, text: err.Error()}, true
 	case errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, net.ErrClosed), errors.As(err, &network), errors.Is(err, os.ErrDeadlineExceeded):
-		return judged{sort: lost, text: err.Error(), hint: "See that it runs and can be reached from this host."}, true
+		text := err.Error()
+		if op := (*net.OpError)(nil); errors.As(err, &op) {
+			text = op.Error() // clients say the same thrice around it
+		}
+		return judged{sort: lost, text: text, hint: "See that it runs and can be reached from this host."}, true
 	}
 	return judged{}, false
 }
