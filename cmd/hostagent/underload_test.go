@@ -20,6 +20,7 @@ import (
 // times each, zone after zone, one of the releases broken, while users ask two
 // hundred times a second and more. Not one of them may notice.
 func TestTenBumpsUnderLoad(t *testing.T) {
+	t.Parallel()
 	y := newYard(t, "north", "south")
 	want := map[string]release{}
 	for _, s := range services {
