@@ -11,8 +11,16 @@ import (
 	"drydock/spec"
 )
 
-// maxAhead is how far ahead of the host's clock a commit may be dated.
-const maxAhead = 10 * time.Minute
+const (
+	// maxAhead is how far ahead of the host's clock a commit may be dated.
+	maxAhead = 10 * time.Minute
+
+	// What a stranger can make a host look at: so many commits, so many vouches
+	// for one of them, and so much of a commit that nobody may make.
+	maxCommits = 200_000
+	maxVouches = 100
+	maxUnmet   = 10
+)
 
 // A Judge says whether a head may be accepted after a commit that was. It
 // changes nothing: the caller writes what it decided after all checks.
@@ -96,7 +104,7 @@ func (j *Judge) Judge(ctx context.Context, accepted, head string, now time.Time)
 	if accepted == head {
 		return Verdict{Head: head, How: Accepted}, nil
 	}
-	t := &trial{Judge: j, now: now, commits: map[string]*candidate{},
+	t := &trial{Judge: j, now: now, commits: map[string]*candidate{}, vouchers: map[string][]*candidate{},
 		reader: reader{history: j.History, past: j.Past, accepted: accepted, parents: map[string][]string{}, onto: map[string]bool{}}}
 	if t.past == nil {
 		t.past = &Past{}
@@ -104,7 +112,6 @@ func (j *Judge) Judge(ctx context.Context, accepted, head string, now time.Time)
 	if err := t.load(ctx, accepted, head); err != nil {
 		return Verdict{}, err
 	}
-	t.vouches()
 	for _, c := range t.order {
 		if err := t.judge(ctx, c); err != nil {
 			return Verdict{}, err
@@ -118,34 +125,29 @@ func (j *Judge) Judge(ctx context.Context, accepted, head string, now time.Time)
 type trial struct {
 	*Judge
 	reader
-	now     time.Time
-	order   []*candidate // parents first
-	commits map[string]*candidate
-	vouched map[string][]vouch
+	now      time.Time
+	order    []*candidate // parents first
+	commits  map[string]*candidate
+	vouchers map[string][]*candidate // commit -> those whose trailers name it
 }
 
-// candidate is a commit that is being judged.
+// candidate is a commit that is being judged. There may be very many, so each
+// is read again when its turn comes.
 type candidate struct {
-	Commit
 	hash  string
-	fault error // its bytes cannot be read
 	how   How
 	by    []string
-	known []signer // who signed, once asked
-	no    error    // why nobody did
-	asked bool
-	valid bool // there is a signature, by somebody
+	asked bool // who signed it
+	known []signer
+	valid bool  // there is a signature that counts, by somebody
+	no    error // why known is empty
 }
 
 // signer is a principal and its roles.
 type signer struct {
 	name  string
 	roles []Role
-}
-
-type vouch struct {
-	commit string
-	signer
+	in    string // the commit that vouches; "" for the commit's own
 }
 
 // load reads the commits, and holds their order to what the rules rest on.
@@ -154,17 +156,26 @@ func (t *trial) load(ctx context.Context, accepted, head string) error {
 	if err != nil {
 		return err
 	}
+	if len(all) > maxCommits {
+		return fmt.Errorf("%d commits follow the accepted one, and %d is the limit; if they are what they should be, set trust's since to a newer commit on a host without state", len(all), maxCommits)
+	}
 	for _, hash := range all {
 		raw, err := t.history.Commit(ctx, hash)
 		if err != nil {
 			return err
 		}
 		c := &candidate{hash: hash}
-		if c.Commit, c.fault = ParseCommit(raw); c.fault != nil {
-			c.Parents = parentsOf(raw)
+		t.order, t.commits[hash] = append(t.order, c), c
+		parents := parentsOf(raw)
+		if read, err := ParseCommit(raw); err == nil {
+			for _, v := range read.Trailers("Drydock-Vouch") {
+				if len(t.vouchers[v]) < maxVouches && v != hash {
+					t.vouchers[v] = append(t.vouchers[v], c)
+				}
+			}
 		}
-		t.order, t.commits[hash], t.parents[hash] = append(t.order, c), c, c.Parents
-		for _, p := range c.Parents {
+		t.parents[hash] = parents
+		for _, p := range parents {
 			t.onto[hash] = t.onto[hash] || p == accepted || t.onto[p]
 		}
 	}
@@ -178,7 +189,7 @@ func (t *trial) load(ctx context.Context, accepted, head string) error {
 		place[c.hash] = i + 1
 	}
 	for i, c := range t.order {
-		for _, p := range c.Parents {
+		for _, p := range t.parents[c.hash] {
 			if place[p] > i {
 				return fmt.Errorf("the history's commits came in a wrong order: %s before its parent %s; this is a fault of the agent", spec.Short(c.hash), spec.Short(p))
 			}
@@ -190,15 +201,15 @@ func (t *trial) load(ctx context.Context, accepted, head string) error {
 	return nil
 }
 
-// signers are those whose signature counts on a commit.
-func (t *trial) signers(c *candidate) ([]signer, error) {
+// signers are those whose signature counts on a commit, and are asked for once.
+func (t *trial) signers(c *candidate, read Commit) []signer {
 	if c.asked {
-		return c.known, c.no
+		return c.known
 	}
 	c.asked = true
-	if c.Signature == nil {
+	if read.Signature == nil {
 		c.no = errors.New("is not signed")
-		return nil, c.no
+		return nil
 	}
 	at := t.now
 	if t.Seen != nil {
@@ -206,13 +217,13 @@ func (t *trial) signers(c *candidate) ([]signer, error) {
 			at = seen
 		}
 	}
-	names, err := t.Keys.Signers(c.Payload, c.Signature, at)
+	names, err := t.Keys.Signers(read.Payload, read.Signature, at)
 	if err != nil || len(names) == 0 {
 		if err == nil {
 			err = errors.New("its key belongs to nobody")
 		}
 		c.no = fmt.Errorf("has a signature that does not count: %w", err)
-		return nil, c.no
+		return nil
 	}
 	c.valid = true
 	slices.Sort(names)
@@ -222,52 +233,61 @@ func (t *trial) signers(c *candidate) ([]signer, error) {
 			c.no = fmt.Errorf("is signed by somebody without a role here: %w", err)
 			continue
 		}
-		c.known = append(c.known, signer{name, roles})
+		c.known = append(c.known, signer{name: name, roles: roles})
 	}
-	if len(c.known) > 0 {
-		c.no = nil
-	}
-	return c.known, c.no
+	return c.known
 }
 
-// vouches finds the commits that an `any` person signed for.
-func (t *trial) vouches() {
-	t.vouched = map[string][]vouch{}
-	for _, c := range t.order {
-		if c.fault != nil {
+// vouches are the `any` people who signed for a commit.
+func (t *trial) vouches(ctx context.Context, c *candidate) ([]signer, error) {
+	var out []signer
+	for _, v := range t.vouchers[c.hash] {
+		raw, err := t.history.Commit(ctx, v.hash)
+		if err != nil {
+			return nil, err
+		}
+		read, err := ParseCommit(raw)
+		if err != nil {
 			continue
 		}
-		for _, hash := range c.Trailers("Drydock-Vouch") {
-			if t.commits[hash] == nil || hash == c.hash {
-				continue
-			}
-			known, _ := t.signers(c)
-			for _, s := range known {
-				if mayVouch(s.roles) {
-					t.vouched[hash] = append(t.vouched[hash], vouch{c.hash, s})
-				}
+		for _, s := range t.signers(v, read) {
+			if mayVouch(s.roles) {
+				out = append(out, signer{s.name, s.roles, v.hash})
 			}
 		}
 	}
+	return out, nil
 }
 
 // judge finds one commit good, or is its Blocker.
 func (t *trial) judge(ctx context.Context, c *candidate) error {
-	if c.fault != nil {
-		return &Blocker{Commit: c.hash, Fault: Malformed, Why: "is not what git writes: " + c.fault.Error(),
-			Next: "Nobody can vouch for what two programs may read as two commits; " + t.takeOff()}
-	}
-	if at := c.Committer.Time; at.After(t.now.Add(maxAhead)) {
-		return t.block(c, Ahead, fmt.Sprintf("is dated %s, and it is %s here, so it is not accepted yet", at.UTC().Format(time.RFC3339), t.now.UTC().Format(time.RFC3339)),
-			"If the date is right, set this host's clock; otherwise "+t.takeOff())
-	}
-	needs, edits, err := t.does(ctx, c)
+	raw, err := t.history.Commit(ctx, c.hash)
 	if err != nil {
 		return err
 	}
-	if needs == nil {
+	read, err := ParseCommit(raw)
+	if err != nil {
+		return &Blocker{Commit: c.hash, Fault: Malformed, Why: "is not what git writes: " + err.Error(),
+			Next: "Nobody can vouch for what two programs may read as two commits; " + t.takeOff()}
+	}
+	f := &finding{trial: t, candidate: c, Commit: read}
+	if at := read.Committer.Time; at.After(t.now.Add(maxAhead)) {
+		return f.block(Ahead, fmt.Sprintf("is dated %s, and it is %s here, so it is not accepted yet", at.UTC().Format(time.RFC3339), t.now.UTC().Format(time.RFC3339)),
+			"If the date is right, set this host's clock; otherwise "+t.takeOff())
+	}
+	own := t.signers(c, read)
+	vouching, err := t.vouches(ctx, c)
+	if err != nil {
+		return err
+	}
+	f.able = append(slices.Clip(own), vouching...)
+	edits, err := f.does(ctx)
+	if err != nil {
+		return err
+	}
+	if f.takes == nil {
 		c.how = Merged
-		for _, p := range c.Parents {
+		for _, p := range read.Parents {
 			if parent := t.commits[p]; parent != nil {
 				c.by = append(c.by, parent.by...)
 			}
@@ -276,53 +296,62 @@ func (t *trial) judge(ctx context.Context, c *candidate) error {
 		c.by = slices.Compact(c.by)
 		return nil
 	}
-	if err := t.answer(c, needs); err != nil {
-		return err
+	if b := f.answer(); b != nil {
+		return b
 	}
 	return t.record(ctx, &t.fresh, c.hash, edits)
 }
 
-// answer looks for somebody who may do all that a commit does.
-func (t *trial) answer(c *candidate, needs []Need) error {
-	known, no := t.signers(c)
-	for _, s := range known {
-		if len(unmet(s.roles, needs)) == 0 {
-			c.by = append(c.by, s.name)
-		}
-	}
-	c.how = Signed
-	if c.by == nil {
-		c.how = Vouched
-		for _, v := range t.vouched[c.hash] {
-			if len(unmet(v.roles, needs)) == 0 && !slices.Contains(c.by, v.name) {
-				c.by = append(c.by, v.name)
+// finding is what is found about one commit.
+type finding struct {
+	*trial
+	*candidate
+	Commit
+	able  []signer // who signed it, and who vouches for it
+	takes []Need
+}
+
+// hopeless reports whether enough is known to refuse the commit: a stranger
+// must not be able to make a host read on and on.
+func (f *finding) hopeless(so []Need) bool {
+	return len(so) >= maxUnmet && !slices.ContainsFunc(f.able, func(s signer) bool { return len(unmet(s.roles, so)) < maxUnmet })
+}
+
+// answer looks for somebody who may do all that the commit does.
+func (f *finding) answer() *Blocker {
+	var best *signer
+	var least []Need
+	for i, s := range f.able {
+		left := unmet(s.roles, f.takes)
+		if len(left) == 0 && (f.by == nil || f.how == Signed == (s.in == "")) {
+			f.how = Signed
+			if s.in != "" {
+				f.how = Vouched
 			}
+			f.by = append(f.by, s.name)
+		}
+		if s.in == "" && (best == nil || len(left) < len(least)) {
+			best, least = &f.able[i], left
 		}
 	}
-	if c.by != nil {
-		slices.Sort(c.by)
+	if f.by != nil {
+		slices.Sort(f.by)
+		f.by = slices.Compact(f.by)
 		return nil
 	}
-	if len(known) == 0 {
+	if best == nil {
 		fault := BadSignature
 		switch {
-		case c.Signature == nil:
+		case f.Signature == nil:
 			fault = Unsigned
-		case c.valid:
+		case f.valid:
 			fault = NotAllowed
 		}
-		b := t.block(c, fault, no.Error()+"; it "+list(needs), t.next(c, needs))
-		b.Needs = needs
+		b := f.block(fault, f.no.Error()+"; it "+list(f.takes), f.next(f.takes))
+		b.Needs = f.takes
 		return b
 	}
-	least := unmet(known[0].roles, needs)
-	who := known[0]
-	for _, s := range known[1:] {
-		if u := unmet(s.roles, needs); len(u) < len(least) {
-			least, who = u, s
-		}
-	}
-	b := t.block(c, NotAllowed, fmt.Sprintf("%s; %s signed it, who may do less (%s)", list(least), shown(who.name), says(who.roles)), t.next(c, needs))
+	b := f.block(NotAllowed, fmt.Sprintf("%s; %s signed it, who may do less (%s)", list(least), shown(best.name), says(best.roles)), f.next(f.takes))
 	b.Needs = least
 	return b
 }
@@ -341,27 +370,27 @@ func list(needs []Need) string {
 	return s
 }
 
-func (t *trial) block(c *candidate, f Fault, why, next string) *Blocker {
-	return &Blocker{Commit: c.hash, Author: c.Author.String(), Subject: c.Subject(), Fault: f, Why: why, Next: next}
+func (f *finding) block(fault Fault, why, next string) *Blocker {
+	return &Blocker{Commit: f.hash, Author: f.Author.String(), Subject: f.Subject(), Fault: fault, Why: why, Next: next}
 }
 
 // next says who could help.
-func (t *trial) next(c *candidate, needs []Need) string {
-	for _, v := range t.vouched[c.hash] {
-		if left := unmet(v.roles, needs); len(left) > 0 {
-			return fmt.Sprintf("%s vouched for it in %s, and may not do that either (%s); somebody who may has to, or %s", shown(v.name), spec.Short(v.commit), left[0], t.takeOff())
+func (f *finding) next(needs []Need) string {
+	for _, s := range f.able {
+		if s.in != "" {
+			return fmt.Sprintf("%s vouched for it in %s, and may not do that either (%s); somebody who may has to, or %s", shown(s.name), spec.Short(s.in), unmet(s.roles, needs)[0], f.takeOff())
 		}
 	}
 	var roles []string
-	for _, r := range t.Policy.Roles {
+	for _, r := range f.Policy.Roles {
 		if mayVouch([]Role{r}) && len(unmet([]Role{r}, needs)) == 0 {
 			roles = append(roles, r.Name)
 		}
 	}
 	if len(roles) == 0 {
-		return "No people role of this host may do that, so nobody can vouch for it; " + t.takeOff()
+		return "No people role of this host may do that, so nobody can vouch for it; " + f.takeOff()
 	}
-	return fmt.Sprintf("If it is meant, somebody of role %s runs: drydock vouch %s; if not, %s", strings.Join(roles, " or "), c.hash, t.takeOff())
+	return fmt.Sprintf("If it is meant, somebody of role %s runs: drydock vouch %s; if not, %s", strings.Join(roles, " or "), f.hash, f.takeOff())
 }
 
 // takeOff is how a commit that no host should take leaves the branch: undoing

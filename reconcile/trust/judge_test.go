@@ -167,8 +167,8 @@ func TestBump(t *testing.T) {
 			return r.on(base, files{stagingWeb: "\xef\xbb\xbf" + bump("1.3")}, ci)
 		}, NotAllowed, "cannot be read"},
 		{"a file of another kind", edit1("staging/hook.sh", "rm -rf /\n", ci), NotAllowed, "no declaration"},
-		{"an executable bit", edit1(stagingWeb, exec+bump("1.2"), ci), NotAllowed, "mode"},
-		{"an executable bit and a release", edit1(stagingWeb, exec+bump("1.3"), ci), NotAllowed, "mode"},
+		{"an executable bit", edit1(stagingWeb, executable+bump("1.2"), ci), NotAllowed, "mode"},
+		{"an executable bit and a release", edit1(stagingWeb, executable+bump("1.3"), ci), NotAllowed, "mode"},
 		{"a symbolic link", edit1(stagingWeb, link, ci), NotAllowed, "a symbolic link"},
 		{"a submodule", edit1("staging/sub", submodule, ci), NotAllowed, "a submodule"},
 		{"a deleted link", func(r *repo, base string) string {
@@ -379,8 +379,8 @@ func TestMerges(t *testing.T) {
 		{"a file slipped in", merging(files{"prod/new.hcl": web("1")}, unsigned()), Unsigned, "adds a file"},
 		{"a file lost", merging(files{"README.md": gone}, unsigned()), Unsigned, "README.md"},
 		{"one side dropped", merging(files{"prod/api.hcl": api("7")}, unsigned()), Unsigned, "api"},
-		{"a mode slipped in", merging(files{"README.md": exec + "hello\n"}, unsigned()), Unsigned, "mode"},
-		{"a mode slipped in by who may not", merging(files{"README.md": exec + "hello\n"}, bumper), NotAllowed, "mode"},
+		{"a mode slipped in", merging(files{"README.md": executable + "hello\n"}, unsigned()), Unsigned, "mode"},
+		{"a mode slipped in by who may not", merging(files{"README.md": executable + "hello\n"}, bumper), NotAllowed, "mode"},
 		{"a line slipped in by who may", merging(files{"prod/api.hcl": api("8") + "# x\n"}), "", ""},
 		{"a bump slipped in by who may bump", merging(files{"prod/api.hcl": api("9")}, bumper), "", ""},
 		{"a line slipped in by who may bump", merging(files{"prod/api.hcl": api("8") + "# x\n"}, bumper), NotAllowed, "takes any"},

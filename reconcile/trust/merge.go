@@ -1,81 +1,82 @@
 package trust
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"drydock/spec"
 )
 
-// does says what a commit takes, and which edits it brings of its own; nil
-// needs are a merge that adds nothing.
-func (t *trial) does(ctx context.Context, c *candidate) ([]Need, []edit, error) {
-	switch len(c.Parents) {
+// does finds what the commit takes, none for a merge that adds nothing, and
+// answers which edits it brings of its own.
+func (f *finding) does(ctx context.Context) ([]edit, error) {
+	switch len(f.Parents) {
 	case 0, 1:
 		parent := ""
-		if len(c.Parents) == 1 {
-			parent = c.Parents[0]
+		if len(f.Parents) == 1 {
+			parent = f.Parents[0]
 		}
-		edits, err := t.changed(ctx, parent, c.hash)
+		edits, err := f.changed(ctx, parent, f.hash)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		needs, err := t.needs(ctx, edits, c.Commit)
-		return needs, edits, err
+		f.takes, err = f.needs(ctx, edits, f.Commit, f.hopeless)
+		return edits, err
 	case 2:
-		bases, err := t.history.MergeBases(ctx, c.Parents[0], c.Parents[1])
+		bases, err := f.history.MergeBases(ctx, f.Parents[0], f.Parents[1])
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if len(bases) == 1 {
-			return t.merge(ctx, c, bases[0])
+			return f.merge(ctx, bases[0])
 		}
 	}
 	// Without one base nothing says what each parent meant: all that differs
 	// from any of them counts.
-	var needs []Need
-	for _, p := range c.Parents {
-		edits, err := t.changed(ctx, p, c.hash)
+	for _, p := range f.Parents {
+		edits, err := f.changed(ctx, p, f.hash)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		more, err := t.adds(ctx, edits, c)
-		if err != nil {
-			return nil, nil, err
+		if err := f.adds(ctx, edits); err != nil {
+			return nil, err
 		}
-		needs = append(needs, more...)
 	}
-	if needs == nil {
-		needs = []Need{{Does: fmt.Sprintf("merges %d histories that have no one base", len(c.Parents))}}
+	if f.takes == nil {
+		f.takes = []Need{{Does: fmt.Sprintf("merges %d histories that have no one base", len(f.Parents))}}
 	}
-	edits, err := t.brought(ctx, c.Parents, c.hash)
-	return needs, edits, err
+	return f.brought(ctx, f.Parents, f.hash)
 }
 
-// adds is needs, but nothing for no edits.
-func (t *trial) adds(ctx context.Context, edits []edit, c *candidate) ([]Need, error) {
+// adds is what some edits take, which for none is nothing.
+func (f *finding) adds(ctx context.Context, edits []edit) error {
 	if len(edits) == 0 {
-		return nil, nil
+		return nil
 	}
-	return t.needs(ctx, edits, c.Commit)
+	more, err := f.needs(ctx, edits, f.Commit, f.hopeless)
+	f.takes = append(f.takes, more...)
+	return err
 }
 
 // merge holds a merge of two parents with one base to the three-way result,
 // path by path. What differs from it is the merge's own. Where both sides
 // changed a path there is no such result, and the merge answers for it against
 // each of them.
-func (t *trial) merge(ctx context.Context, c *candidate, base string) ([]Need, []edit, error) {
-	ours, theirs := c.Parents[0], c.Parents[1]
-	var diffs [4][]edit
-	for i, pair := range [4][2]string{{base, ours}, {base, theirs}, {ours, c.hash}, {theirs, c.hash}} {
-		var err error
-		if diffs[i], err = t.changed(ctx, pair[0], pair[1]); err != nil {
-			return nil, nil, err
+func (f *finding) merge(ctx context.Context, base string) ([]edit, error) {
+	ours, theirs := f.Parents[0], f.Parents[1]
+	var diffs [4]map[string]edit
+	for i, pair := range [4][2]string{{base, ours}, {base, theirs}, {ours, f.hash}, {theirs, f.hash}} {
+		edits, err := f.changed(ctx, pair[0], pair[1])
+		if err != nil {
+			return nil, err
 		}
+		diffs[i] = byPath(edits)
 	}
-	left, right := byPath(diffs[0]), byPath(diffs[1])
-	toOurs, toTheirs := byPath(diffs[2]), byPath(diffs[3])
+	left, right, toOurs, toTheirs := diffs[0], diffs[1], diffs[2], diffs[3]
 	var own []edit
 	for path, e := range toOurs {
 		_, l := left[path]
@@ -88,25 +89,25 @@ func (t *trial) merge(ctx context.Context, c *candidate, base string) ([]Need, [
 			own = append(own, e)
 		}
 	}
-	back, err := t.back(ctx, left, right, c, base)
-	if err != nil {
-		return nil, nil, err
+	slices.SortFunc(own, func(a, b edit) int {
+		return cmp.Or(strings.Compare(a.Path, b.Path), strings.Compare(a.before, b.before))
+	})
+	if err := f.adds(ctx, own); err != nil {
+		return nil, err
 	}
-	needs, err := t.adds(ctx, own, c)
-	if err != nil {
-		return nil, nil, err
+	if err := f.back(ctx, left, right, base); err != nil {
+		return nil, err
 	}
-	needs = append(needs, back...)
 	for path := range left {
-		if _, ok := right[path]; ok && needs == nil {
+		if _, ok := right[path]; ok && f.takes == nil {
 			env, _ := placeOf(path)
-			needs = []Need{{Environment: env, Path: path, Does: "merges a path that both sides changed in the same way"}}
+			f.takes = []Need{{Environment: env, Path: path, Does: "merges a path that both sides changed in the same way"}}
 		}
 	}
-	if own != nil {
-		own, err = t.brought(ctx, c.Parents, c.hash)
+	if own == nil {
+		return nil, nil
 	}
-	return needs, own, err
+	return f.brought(ctx, f.Parents, f.hash)
 }
 
 func byPath(edits []edit) map[string]edit {
@@ -121,25 +122,21 @@ func byPath(edits []edit) map[string]edit {
 // it named and gave one up after the base, so that nothing differs there now,
 // and a signed bump of the other side would move it again without anybody
 // saying so.
-func (t *trial) back(ctx context.Context, left, right map[string]edit, c *candidate, base string) ([]Need, error) {
-	var out []Need
-	for i, other := range []map[string]edit{right, left} {
-		mine := left
-		if i == 1 {
-			mine = right
-		}
-		for path, e := range other {
+func (f *finding) back(ctx context.Context, left, right map[string]edit, base string) error {
+	for i, sides := range [2][2]map[string]edit{{left, right}, {right, left}} {
+		mine, other := sides[0], sides[1]
+		for _, path := range slices.Sorted(maps.Keys(other)) {
 			if _, ok := mine[path]; ok {
 				continue
 			}
-			more, err := t.backAt(ctx, e, c.Parents[i], base)
+			more, err := f.backAt(ctx, other[path], f.Parents[i], base)
 			if err != nil {
-				return nil, err
+				return err
 			}
-			out = append(out, more...)
+			f.takes = append(f.takes, more...)
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // backAt is back for one path that only the other side changed, by edit e.

@@ -94,11 +94,11 @@ func Needs(ctx context.Context, h History, past *Past, old, new string) ([]Need,
 	if err != nil {
 		return nil, err
 	}
-	return r.needs(ctx, edits, c)
+	return r.needs(ctx, edits, c, func([]Need) bool { return false })
 }
 
-// needs reads a commit's edits.
-func (r *reader) needs(ctx context.Context, edits []edit, c Commit) ([]Need, error) {
+// needs reads a commit's edits, until enough is known.
+func (r *reader) needs(ctx context.Context, edits []edit, c Commit, enough func([]Need) bool) ([]Need, error) {
 	if len(edits) == 0 {
 		return []Need{{Permissions: []Permission{Operate}, Does: "changes nothing (a heartbeat)"}}, nil
 	}
@@ -108,7 +108,9 @@ func (r *reader) needs(ctx context.Context, edits []edit, c Commit) ([]Need, err
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, more...)
+		if out = append(out, more...); enough(out) {
+			break
+		}
 	}
 	slices.SortStableFunc(out, func(a, b Need) int {
 		return cmp.Or(strings.Compare(a.Path, b.Path), a.Line-b.Line, strings.Compare(a.Does, b.Does))

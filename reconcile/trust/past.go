@@ -233,7 +233,19 @@ func (r *reader) keep(n int) {
 	}
 }
 
+// read is a file's first maxFile bytes. One that is longer is not opened: a
+// store may refuse it, and how large it is says all.
 func read(tree fs.FS, path string) ([]byte, error) {
+	info, err := fs.Stat(tree, path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: fs.ErrNotExist}
+	}
+	if info.Size() >= maxFile {
+		return make([]byte, maxFile), nil
+	}
 	f, err := tree.Open(path)
 	if err != nil {
 		return nil, err

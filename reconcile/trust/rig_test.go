@@ -71,10 +71,10 @@ func later(f func(string) string) option {
 type files map[string]string
 
 const (
-	gone      = "\x00gone"
-	link      = "\x00link"
-	submodule = "\x00submodule"
-	exec      = "\x00exec" // before a content
+	gone       = "\x00gone"
+	link       = "\x00link"
+	submodule  = "\x00submodule"
+	executable = "\x00exec" // before a content
 )
 
 func hash(b []byte) string {
@@ -91,8 +91,8 @@ func (r *repo) entry(content string) Entry {
 		e.Mode = 0o120000
 	case content == submodule:
 		e.Mode = 0o160000
-	case strings.HasPrefix(content, exec):
-		e.Mode, content = 0o100755, strings.TrimPrefix(content, exec)
+	case strings.HasPrefix(content, executable):
+		e.Mode, content = 0o100755, strings.TrimPrefix(content, executable)
 	}
 	e.Blob = hash([]byte("blob" + content))
 	r.blobs[e.Blob] = []byte(content)
@@ -198,7 +198,7 @@ func (r *repo) content(e Entry) string {
 	case e.Blob == "":
 		return gone
 	case e.Mode == 0o100755:
-		return exec + string(r.blobs[e.Blob])
+		return executable + string(r.blobs[e.Blob])
 	}
 	return string(r.blobs[e.Blob])
 }
