@@ -3,16 +3,19 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -38,6 +41,10 @@ type yard struct {
 	nginx   *hosts.Web
 	quick   string // more lines of every rollout block
 	release map[string]release
+	// edit changes what is declared of a service, and ups what a version of
+	// orders migrates.
+	edit map[string]func(hcl string) string
+	ups  map[string]string
 }
 
 // release is what a bump names.
@@ -76,8 +83,12 @@ func newYard(t testing.TB, zones ...string) *yard {
 	must(t, exec.Command("git", "init", "-q", "--bare", "-b", "main", y.path("site.git")).Run())
 	must(t, os.WriteFile(y.path("bin/service"), must1(t, os.ReadFile, serviceBinary(t)), 0o755))
 	must(t, os.WriteFile(y.path("bin/hostagent"), must1(t, os.ReadFile, agentBinary(t)), 0o755))
+	// No two yards share an address, as no two databases share a port.
+	_, port, _ := net.SplitHostPort(y.db.Address())
+	n, err := strconv.Atoi(port)
+	must(t, err)
 	for i, z := range zones {
-		y.zones = append(y.zones, &zone{name: z, address: fmt.Sprintf("127.0.%d.1", i+11)})
+		y.zones = append(y.zones, &zone{name: z, address: fmt.Sprintf("127.%d.%d.%d", n>>8, n&0xff, i+1)})
 	}
 	y.balance()
 	var g sync.WaitGroup
@@ -272,7 +283,7 @@ func (y *yard) make(service, version string) release {
 	case "orders":
 		r.digest = y.artifact("orders-"+version+".tar.gz", packed(y.t, map[string][]byte{
 			"bin/orders":                           binary,
-			"migrations/" + migrationFile(version): []byte("-- +goose Up\nALTER TABLE orders ADD COLUMN " + column(version) + " int;\n"),
+			"migrations/" + migrationFile(version): y.up(version),
 		}, y.migrations()))
 	case "site":
 		r.digest = "git:" + y.tree(version)
@@ -286,10 +297,15 @@ func (y *yard) migrations() map[string][]byte {
 	all := map[string][]byte{}
 	for key := range y.release {
 		if v, ok := strings.CutPrefix(key, "orders "); ok {
-			all["migrations/"+migrationFile(v)] = []byte("-- +goose Up\nALTER TABLE orders ADD COLUMN " + column(v) + " int;\n")
+			all["migrations/"+migrationFile(v)] = y.up(v)
 		}
 	}
 	return all
+}
+
+// up is a version's migration: the column that its service asks for.
+func (y *yard) up(version string) []byte {
+	return []byte(cmp.Or(y.ups[version], "-- +goose Up\nALTER TABLE orders ADD COLUMN "+column(version)+" int;\n"))
 }
 
 // migrationFile is numbered by the last part of the version.
@@ -361,6 +377,9 @@ func (y *yard) declare(z *zone, releases map[string]release) {
 	for name, r := range releases {
 		hcl := "service \"" + name + "\" {\n  hosts = {}\n" + fmt.Sprintf("  release {\n    version = %q\n    digest  = %q\n  }\n", r.version, r.digest) +
 			y.declaration(name) + y.rollout() + "}\n"
+		if edit := y.edit[name]; edit != nil {
+			hcl = edit(hcl)
+		}
 		must(y.t, os.WriteFile(filepath.Join(dir, z.name, name+".hcl"), []byte(hcl), 0o644))
 	}
 	y.git(dir, "add", "-A")

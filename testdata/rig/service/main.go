@@ -7,7 +7,8 @@
 //	DATABASE  a PostgreSQL database whose table orders must have the column
 //	          v<version>, dots as underscores: the release's own migration
 //
-// A version that ends in "bad" answers every request with 503.
+// A version that ends in "bad" answers every request with 503; a request for
+// /forever lasts until its client leaves, or the service must.
 package main
 
 import (
@@ -48,7 +49,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	srv := &http.Server{Handler: answer(version), ReadHeaderTimeout: 5 * time.Second}
+	srv := &http.Server{Handler: answer(ctx, version), ReadHeaderTimeout: 5 * time.Second}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(l) }()
 	if err := ready(); err != nil {
@@ -87,10 +88,19 @@ func release() (string, error) {
 	return m[1], nil
 }
 
-func answer(version string) http.Handler {
+func answer(life context.Context, version string) http.Handler {
 	// A connection a request is enough here, and hides nothing behind a pool.
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		time.Sleep(requestTime)
+		if r.URL.Path == "/forever" {
+			w.WriteHeader(http.StatusOK)
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case <-r.Context().Done():
+			case <-life.Done():
+			}
+			return
+		}
 		if strings.HasSuffix(version, "bad") {
 			http.Error(w, version+" is broken", http.StatusServiceUnavailable)
 			return
