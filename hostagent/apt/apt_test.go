@@ -472,6 +472,12 @@ func TestLocked(t *testing.T) {
 		y.do(y.step(reconcile.Fetch, "1.0"))
 		pid, let := y.hold("/var/lib/dpkg/lock-frontend")
 		who := fmt.Sprintf("pid %d (%s hold-lock", pid, os.Args[0])
+		y.deb(y.pkg, "2.0", "", "")
+		y.said.Reset()
+		y.refused(y.driver().Do(t.Context(), y.stepWithin(reconcile.Fetch, "2.0", "5s")), reconcile.OfHost, who, "lock-frontend")
+		if n := strings.Count(y.said.String(), "Could not get lock"); n != 1 {
+			t.Errorf("before the drain the lock was asked for %d times, not once", n)
+		}
 		y.refused(y.driver().Prepare(t.Context(), y.step(reconcile.Install, "1.0")), reconcile.OfHost, who, "lock-frontend")
 		y.refused(y.driver().Do(t.Context(), y.stepWithin(reconcile.Install, "1.0", "2s")), reconcile.OfHost, who, "tried again")
 		y.observe("1.0", reconcile.Absent)

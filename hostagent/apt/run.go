@@ -52,8 +52,10 @@ func (w work) command(ctx context.Context, kind string, args ...string) error {
 	return w.commandIn(ctx, "/", kind, args...)
 }
 
-// commandIn runs a command that changes the host, and waits for locks that
-// somebody else holds. kind is what it does, in a word. If ctx is cancelled an
+// commandIn runs a command that changes the host. A lock that somebody else
+// holds is waited for only where the service may be out of rotation; before
+// that, who holds it is said at once, and the plan waits where people see it.
+// kind is what it does, in a word. If ctx is cancelled an
 // installation goes on; anything else, and what is late, is stopped.
 func (w work) commandIn(ctx context.Context, dir, kind string, args ...string) error {
 	retry := time.NewTicker(lockTick)
@@ -63,19 +65,26 @@ func (w work) commandIn(ctx context.Context, dir, kind string, args ...string) e
 		if err == nil || !locked(out) {
 			return err
 		}
+		if !goesOn(kind) {
+			return lockedBy(err)
+		}
 		select {
 		case <-retry.C:
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.Canceled) {
 				return ctx.Err()
 			}
-			who := err
-			if h := lockHeld(); h != nil {
-				who = errors.Unwrap(h)
-			}
-			return reconcile.HostFault(fmt.Errorf("%w: %w", errLocked, who), "It is tried again; end what holds the lock if it hangs")
+			return lockedBy(err)
 		}
 	}
+}
+
+// lockedBy says who holds the lock that made a command fail, if that can be seen.
+func lockedBy(err error) error {
+	if h := lockHeld(); h != nil {
+		err = errors.Unwrap(h)
+	}
+	return reconcile.HostFault(fmt.Errorf("%w: %w", errLocked, err), "It is tried again; end what holds the lock if it hangs")
 }
 
 // locked reports whether a command failed because of a lock.
