@@ -347,8 +347,11 @@ func (c *carrying) failed(life context.Context, v Verdict, s Step, err error) Ou
 
 func (c *carrying) whatNow(s Step, r *Remembered, err error) string {
 	do := "Mend it, then push a new release, or " + retrying(c.plan.Target)
-	if s.Phase == Migrate && errors.Is(err, ErrUnknown) {
+	switch {
+	case s.Phase == Migrate && errors.Is(err, ErrUnknown):
 		do = fmt.Sprintf("Once it is known how it ended, commit a `resolved %q` block if it is applied, or %s if it is not", s.Service, retrying(c.plan.Target))
+	case r.Running != nil && crossed(r):
+		do = "The release before it is not put back: it may not run on what was migrated since (compatible is false). " + do
 	}
 	if len(r.Drains) > 0 {
 		return "It stays out of rotation. " + do
