@@ -2,9 +2,9 @@ package spec
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -148,18 +148,12 @@ func (d *dissected) other(was *dissected, at, wasAt int) Touch {
 		return t
 	}
 	for _, o := range d.odd {
-		if o.from <= at && at <= o.to {
+		if was.releases[o.service] != nil || o.from <= at && at <= o.to {
 			t.Says, t.Line = o.why, posAt(d.src, o.from).Line
 			return t
 		}
 	}
-	what := d.at(at)
-	if old := was.at(wasAt); what == "" || old != "" && strings.HasPrefix(old, "a comment") {
-		what = old // it went away
-	}
-	if what == "" {
-		what = "what stands between the blocks"
-	}
+	what := cmp.Or(d.at(at, was), was.at(wasAt, d), "what stands between the blocks")
 	t.Says = "changes " + what
 	return t
 }

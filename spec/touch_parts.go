@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -38,7 +39,7 @@ type unit struct {
 func (u unit) own() bool {
 	switch TouchKind(u.typ) {
 	case TouchFreeze, TouchForgotten, TouchResolved:
-		return len(u.nodes) > 0
+		return len(u.nodes) > 0 && !slices.ContainsFunc(u.nodes, func(n *blockNode) bool { return n.typ != u.typ })
 	}
 	return false
 }
@@ -52,7 +53,7 @@ type namedRelease struct {
 // oddValue is a release attribute that is no plain value, and so is not cut.
 type oddValue struct {
 	span
-	why string
+	service, why string
 }
 
 // piece is text between cuts, and where it began.
@@ -180,7 +181,7 @@ func (d *dissected) release(service string, n *blockNode) {
 		}
 		v, spans, why := d.value(row, a)
 		if why != "" {
-			d.odd = append(d.odd, oddValue{spanOf(a.rng), fmt.Sprintf("writes a %s of %s that is not a plain value: %s", a.name, service, why)})
+			d.odd = append(d.odd, oddValue{spanOf(a.rng), service, fmt.Sprintf("writes the %s of %s as no plain value: %s", a.name, service, why)})
 			plain = false
 			continue
 		}
@@ -262,32 +263,40 @@ func (d *dissected) frame(loose bool) []piece {
 		return d.pieces(nil, 0, len(d.src))
 	}
 	var out []piece
-	at, gap := 0, piece{at: 0}
-	flush := func() {
+	at, gap := 0, piece{at: -1}
+	flush := func(next int) {
 		var lines []string
 		for line := range strings.Lines(gap.text) {
 			if line = strings.TrimSpace(line); line != "" {
 				lines = append(lines, line)
 			}
 		}
+		if gap.at < 0 {
+			gap.at = next
+		}
 		out = append(out, piece{strings.Join(lines, "\n"), gap.at})
+		gap = piece{at: -1}
 	}
 	between := func(from, to int) {
-		if !d.json { // there it is white space and commas
-			gap.text += string(d.src[from:to]) + "\n"
+		if d.json { // it is white space and commas
+			return
 		}
+		text := string(d.src[from:to])
+		if start := strings.TrimLeft(text, " \t\r\n"); start != "" && gap.at < 0 {
+			gap.at = from + len(text) - len(start)
+		}
+		gap.text += text + "\n"
 	}
 	for _, u := range d.units {
 		between(at, u.from)
 		if at = u.to; u.own() {
 			continue
 		}
-		flush()
+		flush(u.from)
 		out = d.pieces(out, u.from, u.to)
-		gap = piece{at: at}
 	}
 	between(at, len(d.src))
-	flush()
+	flush(len(d.src))
 	return out
 }
 
@@ -301,29 +310,38 @@ func (d *dissected) pieces(out []piece, from, to int) []piece {
 	return append(out, piece{string(d.src[from:to]), from})
 }
 
-// at names what stands at an offset, for people; "" if nothing that has a name.
-func (d *dissected) at(offset int) string {
-	block := ""
+// at names what stands at an offset, for people: a comment, or a block that
+// another version has not; "" for all else.
+func (d *dissected) at(offset int, other *dissected) string {
+	block, differs := "", false
 	for _, u := range d.units {
 		if u.from <= offset && offset < u.to {
-			block = u.typ
+			block, differs = u.typ, !other.has(d.text(u))
 			if u.name != "" && (len(u.nodes) == 1 || !d.json) {
 				block += fmt.Sprintf(" %q", u.name)
 			}
 		}
 	}
-	if d.json {
-		return block
-	}
-	tokens, _ := hclsyntax.LexConfig(d.src, d.name, hcl.InitialPos)
-	i := sort.Search(len(tokens), func(i int) bool { return tokens[i].Range.End.Byte > offset })
-	if i < len(tokens) && tokens[i].Type == hclsyntax.TokenComment && tokens[i].Range.Start.Byte <= offset {
-		if block == "" {
+	if !d.json {
+		tokens, _ := hclsyntax.LexConfig(d.src, d.name, hcl.InitialPos)
+		i := sort.Search(len(tokens), func(i int) bool { return tokens[i].Range.End.Byte > offset })
+		switch {
+		case i == len(tokens) || tokens[i].Type != hclsyntax.TokenComment || tokens[i].Range.Start.Byte > offset:
+		case block == "":
 			return "a comment"
+		default:
+			return "a comment in " + block
 		}
-		return "a comment in " + block
+	}
+	if !differs {
+		return ""
 	}
 	return block
+}
+
+// has reports whether the file holds a block of these bytes.
+func (d *dissected) has(text string) bool {
+	return slices.ContainsFunc(d.units, func(u unit) bool { return d.text(u) == text })
 }
 
 func parseTime(s string) time.Time {
