@@ -364,6 +364,14 @@ func TestShutdownWaitsForAMigration(t *testing.T) {
 				return ctx.Err()
 			}
 		}
+		h.onDo["web/start/process"] = func(ctx context.Context) error {
+			select {
+			case <-time.After(time.Minute): // within Grace, and longer than between two looks
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
 		o := h.options()
 		o.Drivers.Add("migrate", "command", h)
 		var said []string

@@ -80,7 +80,7 @@ func (e *Engine) letGo(s Step) {
 	e.holds.mu.Unlock()
 	if h != nil {
 		h.end()
-		<-h.over
+		<-h.over // also its last look
 	}
 }
 

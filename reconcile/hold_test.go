@@ -27,6 +27,7 @@ func (h holding) Hold(ctx context.Context, s Step) {
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
+			<-time.After(10 * time.Millisecond) // its last look is under way
 		case <-time.After(100 * time.Millisecond):
 		}
 		h.w.mu.Lock()

@@ -415,6 +415,11 @@ func TestMerges(t *testing.T) {
 			x, y := r.merge(a, b, nil, unsigned()), r.merge(b, a, nil, unsigned())
 			return r.merge(r.on(x, files{"README.md": "x"}), y, files{"prod/api.hcl": api("8")}, unsigned())
 		}, Unsigned, ""},
+		{"several bases that agree", func(r *repo, base string) string {
+			a, b := r.on(base, nil, operator), r.on(base, nil, operator)
+			x, y := r.merge(a, b, nil, operator), r.merge(b, a, nil, operator)
+			return r.merge(r.on(x, files{"README.md": "x"}), y, nil, unsigned())
+		}, Unsigned, "README.md"},
 		{"several bases, signed", func(r *repo, base string) string {
 			a, b := sides(r, base)
 			x, y := r.merge(a, b, nil, unsigned()), r.merge(b, a, nil, unsigned())
