@@ -116,8 +116,15 @@ func haproxyTrouble() []trouble {
 		name: "it is reloaded while the host is halted", service: "web", edit: []string{deadline, soon + "\n    auto_revert = false"},
 		release: bad, state: reconcile.Halted, says: []string{"503", "It stays out of rotation"}, out: true, person: true,
 		then: func(h *harbour) {
+			// A new agent, which finds everything as it left it, stands by all the same.
+			h.zone.host.Must(h.t, "systemctl", "restart", "hostagent")
+			var st reconcile.HostStatus
+			must(h.t, h.zone.client().Once(h.t.Context(), &st))
+			const again = "the drain was lost, as by a reload of HAProxy, and is set again"
+			before := strings.Count(h.log(), again)
 			h.haproxy.Reload(h.t)
 			h.haproxy.Await(h.t, "web/"+h.zone.name, drains)
+			h.see("web", "that it was set again by who stands by", func(reconcile.ServiceStatus) bool { return strings.Count(h.log(), again) > before })
 			h.zone.host.Must(h.t, "systemctl", "stop", "hostagent")
 			h.haproxy.Reload(h.t)
 			if h.outOf("web") {
@@ -216,7 +223,7 @@ func unitTrouble() []trouble {
 		state:   reconcile.Reverted, says: []string{"was not ready within 1s", "never said READY=1"}, person: true,
 	}, {
 		name: "failing, and started again up to its limit", service: "web",
-		harm:    func(h *harbour) func() { return limits(h, "Type=simple\nRestart=always") },
+		harm:    func(h *harbour) func() { return limits(h, "Restart=always") },
 		release: script("exit 3"),
 		state:   reconcile.Reverted, says: []string{"status 3"}, person: true,
 	}, {
