@@ -42,7 +42,7 @@ func TestParseCommit(t *testing.T) {
 		{"Mercurial's leftovers", head + "HG:extra a\nHG:extra b\nHG:rename-source hg\n\nx\n", ""},
 		{"another tool's header", head + "change-id qpvuntsm\n\nx\n", ""},
 		{"an empty name", strings.Replace(head, "author Ada L. <", "author  <", 1) + "\nx\n", ""},
-		{"a name beyond ASCII", strings.Replace(head, "Ada", "Åda‌", 1) + "\nx\n", ""},
+		{"a name beyond ASCII", strings.Replace(head, "Ada", "Åda\u200c", 1) + "\nx\n", ""},
 		{"a message with a header in it", head + "\nx\n\ntree 0\nauthor\n", ""},
 		{"a message with a CR", head + "\nx\r\n", ""},
 

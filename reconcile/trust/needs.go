@@ -154,8 +154,8 @@ func (r *reader) path(ctx context.Context, e edit, c Commit) ([]Need, error) {
 		n.Environment, n.Path, n.Line = env, e.Path, t.Line
 		out = append(out, n)
 	}
-	if len(out) == 0 { // the entries differ, so something does
-		return one("changes a file in a way that cannot be told", Any), nil
+	if len(out) == 0 { // other bytes all the same
+		return one("writes a file another way that says the same", Any), nil
 	}
 	return out, nil
 }
