@@ -146,7 +146,7 @@ func TestPasswordInTheRepositoryIsRefused(t *testing.T) {
 func TestAnotherMigrationIsRunning(t *testing.T) {
 	each(t, func(t *testing.T, h *host) {
 		h.release("1.0.0", two)
-		h.attrs["timeout"] = "2s"
+		h.attrs["timeout"] = "5s"
 		other := holdLock(t, h)
 		h.release("1.0.0", two)
 		err := h.do()
