@@ -119,8 +119,12 @@ func refuseLeft(ctx context.Context, t tree, now declared, to spec.Change) error
 	}
 	for _, p := range had {
 		if same(p.release, to) {
+			back := to.Version
+			if back == now.release.Version { // with another digest by now
+				back = digestWords(to)
+			}
 			return fmt.Errorf("%s has left %s %s (it came with %s): going back is a rollback\nRun: drydock rollback %s --env %s --to %s",
-				now.environment, now.service, to.Version, spec.Short(p.commit), now.service, now.environment, to.Version)
+				now.environment, now.service, to.Version, spec.Short(p.commit), now.service, now.environment, back)
 		}
 	}
 	return nil

@@ -76,7 +76,7 @@ func (s serviceDifference) details() []string {
 		out = append(out, "hosts: "+s.HostsBefore+" -> "+s.Hosts+" (hosts that no longer match keep it running, orphaned)")
 	}
 	if s.Kind == spec.KindRelease && s.From.Version == s.To.Version {
-		out = append(out, "the same version with another digest: "+shortDigest(s.From)+" -> "+shortDigest(s.To))
+		out = append(out, "the same version with another digest: "+shortDigest(s.From.Digest, s.From.Digests)+" -> "+shortDigest(s.To.Digest, s.To.Digests))
 	}
 	for _, p := range s.Parts {
 		out = append(out, partWords(p, ""))
@@ -134,11 +134,11 @@ func version(r *spec.RevisionView) string {
 	return r.Version
 }
 
-func shortDigest(r *spec.RevisionView) string {
-	if len(r.Digests) > 0 {
-		return fmt.Sprintf("%d platforms", len(r.Digests))
+func shortDigest(digest string, digests map[string]string) string {
+	if len(digests) > 0 {
+		return fmt.Sprintf("%d platforms", len(digests))
 	}
-	_, hex, _ := strings.Cut(r.Digest, ":")
+	_, hex, _ := strings.Cut(digest, ":")
 	if hex == "" {
 		return "none"
 	}

@@ -118,8 +118,12 @@ func digestWords(c spec.Change) string {
 
 // subject is the first line of a commit that moves a release.
 func (d declared) subject(to spec.Change) string {
-	if d.release.Version == to.Version {
-		return fmt.Sprintf("%s %s (%s): other digest", d.service, to.Version, d.environment)
+	switch {
+	case d.release.Version != to.Version:
+	case placeholder(d.release):
+		return fmt.Sprintf("%s %s (%s): its first artifact, %s", d.service, to.Version, d.environment, shortDigest(to.Digest, to.Digests))
+	default:
+		return fmt.Sprintf("%s %s (%s): another artifact, %s in place of %s", d.service, to.Version, d.environment, shortDigest(to.Digest, to.Digests), shortDigest(d.release.Digest, d.release.Digests))
 	}
 	return fmt.Sprintf("%s %s -> %s (%s)", d.service, d.release.Version, to.Version, d.environment)
 }
