@@ -48,6 +48,8 @@ func (l *loop) carry(until context.Context, name string, want spec.Wanted) recon
 	have.Memory = l.Journal.Memory()
 	if mend := reconcile.MendOne(name, have, l.Host.Name); len(mend.Steps) > 0 {
 		return l.engine.Carry(l.life, until, mend)
+	} else if !mend.Empty() {
+		l.engine.Carry(l.life, until, mend) // something is remembered, and it waits on as before
 	}
 	l.atRest(name, have.Memory.Service(name))
 	return out

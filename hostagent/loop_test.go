@@ -459,8 +459,12 @@ func TestPersonsWords(t *testing.T) {
 		if err := a.Drain(t.Context(), "web"); err != nil || h.in["web"] {
 			t.Fatal(err, h.in)
 		}
-		if err := a.Undrain(t.Context(), "web"); err != nil || !h.in["web"] {
-			t.Fatal(err, h.in)
+		if note, err := a.Undrain(t.Context(), "web"); err != nil || note != "" || !h.in["web"] {
+			t.Fatal(note, err, h.in)
+		}
+		n := len(h.records)
+		if note, err := a.Undrain(t.Context(), "web"); err != nil || !strings.Contains(note, "web is in rotation already") || len(h.records) != n {
+			t.Fatal(note, err, h.records[n:])
 		}
 		if err := a.Pause(t.Context()); err != nil {
 			t.Fatal(err)

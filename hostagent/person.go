@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"drydock/reconcile"
+	"drydock/spec"
 )
 
 // Pause stops all plans that have not begun; Resume lets them go on. Neither
@@ -26,9 +27,28 @@ func (a *Agent) Drain(ctx context.Context, service string) error {
 	return a.person(ctx, service, reconcile.Held)
 }
 
-// Undrain puts it back, also where a person took it out by other means.
-func (a *Agent) Undrain(ctx context.Context, service string) error {
-	return a.person(ctx, service, reconcile.Released)
+// Undrain puts it back, also where a person took it out by other means. The
+// note is for the person, and empty where there was something to put back.
+func (a *Agent) Undrain(ctx context.Context, service string) (note string, err error) {
+	m := a.Journal.Memory()
+	if r := m.Services[service]; r != nil && r.Running != nil && a.isIn(ctx, service, r) {
+		return service + " is in rotation already; nothing was changed", nil
+	}
+	return "", a.person(ctx, service, reconcile.Released)
+}
+
+// isIn reports whether a service stands in rotation everywhere, for certain,
+// and nobody holds it out. A word to put it back would find nothing to do, and
+// stand against whoever takes it out next.
+func (a *Agent) isIn(ctx context.Context, service string, r *reconcile.Remembered) bool {
+	if r.Held != nil || len(r.Drains) > 0 || r.Running.Foreign != "" || r.Open != nil && r.Open.Committed {
+		return false
+	}
+	a.mu.Lock()
+	want := a.want
+	a.mu.Unlock()
+	found := a.observe(ctx, service, want, r)
+	return !slices.ContainsFunc(r.Running.Service.Drains, func(b spec.Block) bool { return found[b.ID()].Is != reconcile.Present })
 }
 
 func (a *Agent) person(ctx context.Context, service string, k reconcile.Kind) error {

@@ -89,6 +89,9 @@ func (d differ) rotation(p ServicePlan, b build) ServicePlan {
 		case ours:
 			s.Detail = "nothing holds it out of rotation any more"
 			back = append(back, s)
+		case wasIn && boot == "" && d.boot != "" && d.is(s.Block).Is == Present:
+			// Nothing is left of the word to put it back: what takes it out from now on is a person's.
+			p.Records = append(p.Records, Record{Kind: Settled, Service: d.name, Block: &s.Block})
 		case !wasIn || d.is(s.Block).Is != Absent:
 		case boot == "":
 			s.Detail = "a person put it back"

@@ -148,6 +148,12 @@ func (s *Remembered) apply(r Record) (gone bool) {
 		for k := range s.Rotation {
 			s.Rotation[k] = "" // by nobody's hand any more: what is out may be put back
 		}
+	case Settled:
+		if r.Block != nil {
+			if k := drainKey(*r.Block); s.Rotation[k] == "" && s.Rotation != nil {
+				s.Rotation[k] = r.Boot
+			}
+		}
 	}
 	return false
 }

@@ -1,5 +1,7 @@
 package reconcile
 
+import "slices"
+
 // MendOne is the repair of what runs, for a service whose plan waits at a gate:
 // neither a freeze nor a window nor a failed download holds up a repair. It has
 // no steps where nothing drifted, where nothing of ours runs, and where repairs
@@ -11,7 +13,8 @@ func MendOne(name string, have Observed, host string) ServicePlan {
 		return ServicePlan{Service: name}
 	}
 	p := d.mend(r.Running.Service)
-	if p.State != Drifted {
+	p.Records = slices.DeleteFunc(p.Records, func(r Record) bool { return r.Kind != Settled })
+	if p.State != Drifted && len(p.Records) == 0 {
 		return ServicePlan{Service: name}
 	}
 	return p

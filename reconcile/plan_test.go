@@ -182,7 +182,7 @@ func (c *tabled) changed(repo map[string]string, change string) map[string]strin
 //	found web/drain/file absent …   a condition, and its detail
 //	found web/install/archive foreign /srv/old
 //	began web/install/archive       the plan for the change came so far, and was killed in that step
-//	quarantined web; halted web; held web; released web; drained web; migrated web; mended web
+//	quarantined web; halted web; held web; released web; settled web; drained web; migrated web; mended web
 func (c *tabled) observe(lines string, want spec.Wanted) {
 	c.t.Helper()
 	for _, line := range strings.Split(strings.TrimSpace(lines), "\n") {
@@ -233,6 +233,8 @@ func (c *tabled) observe(lines string, want spec.Wanted) {
 			r.Kind = Held
 		case "released":
 			r.Kind = Released
+		case "settled":
+			r.Kind, r.Block = Settled, &c.have.Memory.Service(name).Running.Service.Drains[0]
 		case "drained":
 			r.Kind, r.Phase, r.Block = Begun, Drain, &c.have.Memory.Service(name).Running.Service.Drains[0]
 		case "mended":

@@ -25,6 +25,7 @@ const (
 	Adopted     Kind = "adopted"     // Plan.Target is what runs, with no step needed
 	Held        Kind = "held"        // a person took Service out of rotation
 	Released    Kind = "released"    // and put it back
+	Settled     Kind = "settled"     // the place of Block is in rotation as it stands: nobody's word about it is open any more
 	Renamed     Kind = "renamed"     // Service was called Reason before
 	Paused      Kind = "paused"      // a person stopped all plans of this host
 	Resumed     Kind = "resumed"
@@ -47,6 +48,6 @@ type Record struct {
 	Untouched bool           `json:"untouched,omitempty"`
 	Commit    string         `json:"commit,omitempty"`
 	Revision  *spec.Revision `json:"revision,omitempty"`
-	Block     *spec.Block    `json:"block,omitempty"` // of a drain or undrain step: where we stand drained
+	Block     *spec.Block    `json:"block,omitempty"` // of a drain or undrain step: where we stand drained; of Settled, the place
 	Plan      *OpenPlan      `json:"plan,omitempty"`
 }

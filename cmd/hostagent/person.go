@@ -27,11 +27,15 @@ func personCommand(f *flags, verb, short string, args cobra.PositionalArgs) *cob
 				return err
 			}
 			c := api.NewClient(cfg.State)
-			if err := say(cmd.Context(), c, verb, args); err != nil {
+			note, err := say(cmd.Context(), c, verb, args)
+			if err != nil {
 				if errors.Is(err, api.ErrNoAgent) {
 					return fmt.Errorf("%w (%s). Start it with `hostagent run`; until then nothing follows what you say", api.ErrNoAgent, cfg.State)
 				}
 				return err
+			}
+			if note != "" {
+				fmt.Fprintln(f.Err, note)
 			}
 			var st reconcile.HostStatus
 			if err := c.Status(cmd.Context(), &st); err != nil {
@@ -42,16 +46,17 @@ func personCommand(f *flags, verb, short string, args cobra.PositionalArgs) *cob
 	}
 }
 
-func say(ctx context.Context, c *api.Client, verb string, args []string) error {
+// say returns what the agent has to say about it besides its status; mostly "".
+func say(ctx context.Context, c *api.Client, verb string, args []string) (note string, err error) {
 	switch verb {
 	case "sync":
-		return c.Sync(ctx)
+		return "", c.Sync(ctx)
 	case "pause":
-		return c.Pause(ctx)
+		return "", c.Pause(ctx)
 	case "resume":
-		return c.Resume(ctx)
+		return "", c.Resume(ctx)
 	case "drain":
-		return c.Drain(ctx, args[0])
+		return "", c.Drain(ctx, args[0])
 	}
 	return c.Undrain(ctx, args[0])
 }

@@ -49,7 +49,7 @@ func (s served) Resume(ctx context.Context) error      { return s.a.Resume(ctx) 
 func (s served) Drain(ctx context.Context, service string) error {
 	return s.a.Drain(ctx, service)
 }
-func (s served) Undrain(ctx context.Context, service string) error {
+func (s served) Undrain(ctx context.Context, service string) (string, error) {
 	return s.a.Undrain(ctx, service)
 }
 

@@ -34,7 +34,7 @@ type Agent interface {
 	Pause(ctx context.Context) error
 	Resume(ctx context.Context) error
 	Drain(ctx context.Context, service string) error
-	Undrain(ctx context.Context, service string) error
+	Undrain(ctx context.Context, service string) (note string, err error) // the note is for the person; mostly empty
 }
 
 // ErrNoAgent says that no agent listens on the socket.

@@ -73,7 +73,9 @@ func (a *agent) Drain(_ context.Context, s string) error {
 	}
 	return a.note("drain " + s)
 }
-func (a *agent) Undrain(_ context.Context, s string) error { return a.note("undrain " + s) }
+func (a *agent) Undrain(_ context.Context, s string) (string, error) {
+	return s + " is in already", a.note("undrain " + s)
+}
 
 func serve(t *testing.T, state string, a Agent) *Server {
 	t.Helper()
@@ -115,8 +117,11 @@ func TestEveryCall(t *testing.T) {
 	if err := c.CheckHost(ctx, &check); err != nil || check.Missing != 3 {
 		t.Errorf("check-host: %v %v", check, err)
 	}
-	if err := errors.Join(c.Sync(ctx), c.Pause(ctx), c.Resume(ctx), c.Drain(ctx, "web"), c.Undrain(ctx, "web")); err != nil {
+	if err := errors.Join(c.Sync(ctx), c.Pause(ctx), c.Resume(ctx), c.Drain(ctx, "web")); err != nil {
 		t.Error(err)
+	}
+	if note, err := c.Undrain(ctx, "web"); err != nil || note != "web is in already" {
+		t.Errorf("undrain: %q %v", note, err)
 	}
 	if got := strings.Join(a.calls, ", "); got != "sync, pause, resume, drain web, undrain web" {
 		t.Error(got)

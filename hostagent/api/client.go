@@ -57,9 +57,12 @@ func (c *Client) Drain(ctx context.Context, service string) error {
 	return c.do(ctx, "/v1/drain?service="+url.QueryEscape(service), maxWait)
 }
 
-// Undrain ends Drain.
-func (c *Client) Undrain(ctx context.Context, service string) error {
-	return c.do(ctx, "/v1/undrain?service="+url.QueryEscape(service), maxWait)
+// Undrain ends Drain, and returns what the agent had to say about it: nothing,
+// mostly.
+func (c *Client) Undrain(ctx context.Context, service string) (note string, err error) {
+	var said noted
+	err = c.call(ctx, http.MethodPost, "/v1/undrain?service="+url.QueryEscape(service), maxWait, &said)
+	return said.Note, err
 }
 
 func (c *Client) do(ctx context.Context, path string, wait time.Duration) error {

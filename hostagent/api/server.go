@@ -159,7 +159,7 @@ func routes(a Agent) http.Handler {
 		value(pattern, shortWait, func(ctx context.Context) (any, error) { return struct{}{}, f(ctx) })
 	}
 	name := regexp.MustCompile(serviceName)
-	service := func(pattern string, f func(context.Context, string) error) {
+	service := func(pattern string, f func(context.Context, string) (string, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			s := r.URL.Query().Get("service")
 			if !name.MatchString(s) {
@@ -168,7 +168,8 @@ func routes(a Agent) http.Handler {
 			}
 			ctx, cancel := context.WithTimeout(r.Context(), maxWait)
 			defer cancel()
-			reply(w, struct{}{}, f(ctx, s))
+			note, err := f(ctx, s)
+			reply(w, noted{note}, err)
 		})
 	}
 	value("GET /v1/status", shortWait, a.Status)
@@ -178,9 +179,13 @@ func routes(a Agent) http.Handler {
 	act("POST /v1/sync", a.Sync)
 	act("POST /v1/pause", a.Pause)
 	act("POST /v1/resume", a.Resume)
-	service("POST /v1/drain", a.Drain)
+	service("POST /v1/drain", func(ctx context.Context, s string) (string, error) { return "", a.Drain(ctx, s) })
 	service("POST /v1/undrain", a.Undrain)
 	return mux
+}
+
+type noted struct {
+	Note string `json:"note,omitempty"`
 }
 
 type failure struct {

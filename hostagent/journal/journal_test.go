@@ -512,7 +512,7 @@ func TestKilledWhileAppending(t *testing.T) {
 func TestMemoryIsTheFoldOfTheRecords(t *testing.T) {
 	kinds := []reconcile.Kind{reconcile.Accepted, reconcile.Good, reconcile.Planned, reconcile.Begun, reconcile.Done,
 		reconcile.Failed, reconcile.Quarantined, reconcile.Stopped, reconcile.Closed, reconcile.Adopted, reconcile.Held,
-		reconcile.Released, reconcile.Renamed, reconcile.Paused, reconcile.Resumed}
+		reconcile.Released, reconcile.Settled, reconcile.Renamed, reconcile.Paused, reconcile.Resumed}
 	dir := t.TempDir()
 	n := 0
 	rapid.Check(t, func(rt *rapid.T) {
