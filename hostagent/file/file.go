@@ -60,14 +60,17 @@ func (d *Drain) Done(ctx context.Context, s reconcile.Step) (bool, error) {
 
 // Prepare fails if the file's directory is missing or cannot be written to: what
 // leaves rotation could not come back. On a first install the release may still
-// bring it.
+// bring it; and the directory that releases are installed below is made by the
+// install itself.
 func (d *Drain) Prepare(_ context.Context, s reconcile.Step) error {
 	var c config
 	if err := s.Block.Decode(&c); err != nil || s.Action == reconcile.Create {
 		return err
 	}
 	dir := filepath.Dir(c.Path)
-	if info, err := os.Stat(dir); err != nil {
+	if info, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && s.Target.InstallPath() == dir {
+		return nil // whether it can be made is what the install asks
+	} else if err != nil {
 		return reconcile.HostFault(fmt.Errorf("drain file: %w", err), "Make it (mkdir -p "+dir+"), writable for the agent; below /run it goes with every boot.")
 	} else if !info.IsDir() {
 		return reconcile.HostFault(fmt.Errorf("drain file: %s is no directory", dir), "Make it one, writable for the agent.")

@@ -93,3 +93,22 @@ func TestDrainCutOffIsNotDone(t *testing.T) {
 		t.Errorf("done %v, %v, though it has not waited", done, err)
 	}
 }
+
+// The directory that releases stand below is made by the service's own install:
+// before the first one it is no lack. Any other is provisioning's.
+func TestOwnInstallMakesTheDirectory(t *testing.T) {
+	srv := filepath.Join(t.TempDir(), "hello")
+	install := drivertest.Block(t, "install", "archive", map[string]any{"path": srv})
+	prepare := func(path string) error {
+		c := drainCase(t, path, "1ms")
+		c.Step.Action = reconcile.Update // as check-host asks
+		c.Step.Target.Install = &install
+		return file.New(c.Env).Prepare(t.Context(), c.Step)
+	}
+	if err := prepare(filepath.Join(srv, "in-rotation")); err != nil {
+		t.Errorf("%v, though the install makes %s", err, srv)
+	}
+	if err := prepare(filepath.Join(srv, "health", "in-rotation")); err == nil {
+		t.Error("a directory that nobody makes is no lack")
+	}
+}
