@@ -251,10 +251,11 @@ func (a *Agent) Plan(ctx context.Context) (PlanReport, error) {
 		rep.Services = append(rep.Services, ps)
 		previews := peek.engine.Preview(ctx, p)
 		for _, s := range p.Steps {
-			if more := previews[s.ID]; more != "" {
+			more := previews[s.ID]
+			if more != "" {
 				s.Detail += ": " + more
 			}
-			rep.Steps = append(rep.Steps, PlanStep{ID: s.ID, Service: s.Service, Phase: s.Phase, Action: s.Action, Detail: s.Detail, Origin: s.Origin.String()})
+			rep.Steps = append(rep.Steps, PlanStep{ID: s.ID, Service: s.Service, Phase: s.Phase, Action: s.Action, Detail: s.Detail, Preview: more, Origin: s.Origin.String()})
 		}
 	}
 	return rep, nil
@@ -287,6 +288,7 @@ type PlanStep struct {
 	Phase   reconcile.Phase  `json:"phase"`
 	Action  reconcile.Action `json:"action"`
 	Detail  string           `json:"detail"`
+	Preview string           `json:"preview,omitempty"` // what it would do, such as the migrations that are pending; part of Detail too
 	Origin  string           `json:"origin"`
 }
 

@@ -182,7 +182,11 @@ func printPlan(w io.Writer, p hostagent.PlanReport) {
 		}
 		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		for _, st := range steps {
-			fmt.Fprintf(tw, "  %s %s\t%s\t%s\n", sign(st.Action), st.ID, st.Action, st.Origin)
+			fmt.Fprintf(tw, "  %s %s\t%s\t%s", sign(st.Action), st.ID, st.Action, st.Origin)
+			if st.Preview != "" { // the last column has no end, so that it widens no other line
+				fmt.Fprintf(tw, "\t%s", strings.ReplaceAll(st.Preview, "\n", "; "))
+			}
+			fmt.Fprintln(tw)
 		}
 		_ = tw.Flush()
 	}
