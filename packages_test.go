@@ -477,6 +477,8 @@ func live(t *testing.T, first, second packaged) {
 
 	// Whoever stopped it meant it.
 	y.Must(t, "systemctl", "stop", "hostagent")
+	// A person's shell knows by itself what the agent in its sandbox started.
+	y.Must(t, "hostagent", "plan", "--detailed-exitcode")
 	apt("install", "--reinstall", two)
 	y.want("inactive", "systemctl", "is-active", "hostagent")
 	y.Must(t, "systemctl", "start", "hostagent")

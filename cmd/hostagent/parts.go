@@ -27,6 +27,7 @@ import (
 	"drydock/hostagent/haproxy"
 	"drydock/hostagent/journal"
 	"drydock/hostagent/nginx"
+	"drydock/hostagent/proc"
 	"drydock/hostagent/process"
 	"drydock/hostagent/sql"
 	"drydock/hostagent/systemd"
@@ -258,14 +259,11 @@ func jitter(d time.Duration) time.Duration {
 	return d + time.Duration(rand.Int64N(int64(d)/10+1))
 }
 
-// bootID is the kernel's id of this boot; a host without one counts every
-// start of the agent as the same boot.
+// bootID names this boot of this host; one without /proc counts every start of
+// the agent as the same boot.
 func bootID() string {
-	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(id))
+	id, _ := proc.Boot()
+	return id
 }
 
 // loadConfig prints what is wrong with the configuration, with its source.

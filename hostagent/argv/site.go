@@ -53,11 +53,30 @@ func (t Trace) String() string {
 	case t.Alive:
 		return t.Main.String()
 	case len(t.Others) > 0:
-		return fmt.Sprintf("%v and %d others that it left behind", t.Others[0].ID, len(t.Others)-1)
+		return t.Others[0].ID.String() + more(len(t.Others)-1)
 	case t.locked:
 		return "a process that holds its lock"
 	}
 	return "no process"
+}
+
+// LeftBehind is a sentence's end about a program that has ended and left something
+// behind: "pid 4711 and 2 others, which it left behind, still live".
+func (t Trace) LeftBehind() string {
+	if len(t.Others) < 2 {
+		return t.String() + ", which it left behind, still lives"
+	}
+	return t.String() + ", which it left behind, still live"
+}
+
+func more(n int) string {
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return " and one other"
+	}
+	return fmt.Sprintf(" and %d others", n)
 }
 
 const maxRecord = 64 << 10
@@ -120,9 +139,6 @@ func (p Site) look() (Trace, error) {
 	if !t.Begun && !t.locked && !lost {
 		return t, nil
 	}
-	if boot, err := proc.Boot(); err == nil && !t.Damaged && t.Begun && t.Main.Boot != boot && !t.locked {
-		return t, nil // nothing outlives a boot
-	}
 	kin, err := proc.Find(proc.Trait{Leader: t.Main, Lock: p.lock(), Mark: p.mark()})
 	if err != nil {
 		return t, reconcile.HostFault(err, "Mount /proc.")
@@ -135,8 +151,24 @@ func (p Site) look() (Trace, error) {
 	}
 	if t.Damaged {
 		t.recover(p.mark())
+	} else {
+		t.recognise()
 	}
 	return t, nil
+}
+
+// recognise takes for the program a process that has its number, its start and
+// its lock or mark, though the boot reads otherwise than when it was recorded
+// (see proc.Boot: a container's may). The lock and the mark do not outlive a
+// boot any more than the process does, so they prove that it is this one.
+func (t *Trace) recognise() {
+	for i, k := range t.Others {
+		if k.PID == t.Main.PID && k.Start == t.Main.Start {
+			t.Main, t.Alive = k.ID, true
+			t.Others = append(t.Others[:i:i], t.Others[i+1:]...)
+			return
+		}
+	}
 }
 
 // recover finds in the processes themselves what a damaged record does not say.

@@ -199,6 +199,37 @@ func TestSiteTellsRebootApart(t *testing.T) {
 	}
 }
 
+// Where the boot reads otherwise than when it was started (a container's may),
+// its number, its start, and its lock or its mark are enough to know it by.
+func TestSiteKnowsItThoughTheBootReadsOtherwise(t *testing.T) {
+	for _, manners := range []string{"", "closefds"} {
+		p := site(t)
+		_, id := startDaemon(t, p, manners)
+		rewrite(t, p, func(m map[string]any) { m["boot"] = "another-view-of-it" })
+		if tr := look(t, p); !tr.Alive || tr.Main != id || tr.Ident != "one" || len(tr.Others) != 0 {
+			t.Errorf("%q: %+v", manners, tr)
+		}
+	}
+}
+
+func TestTraceReadsWell(t *testing.T) {
+	kin := func(pids ...int) (tr argv.Trace) {
+		for _, pid := range pids {
+			tr.Others = append(tr.Others, proc.Kin{ID: proc.ID{PID: pid}})
+		}
+		return tr
+	}
+	for want, tr := range map[string]argv.Trace{
+		"pid 5, which it left behind, still lives":              kin(5),
+		"pid 5 and one other, which it left behind, still live": kin(5, 6),
+		"pid 5 and 2 others, which it left behind, still live":  kin(5, 6, 7),
+	} {
+		if got := tr.LeftBehind(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 // A damaged record is made good from the process itself.
 func TestSiteRecoversDamagedRecord(t *testing.T) {
 	for _, garbage := range []string{"{", "\x00\x00\x00", `{"pid":0}`, `{"pid":"x"}`} {

@@ -24,19 +24,43 @@ const ticks = 100
 type ID struct {
 	PID   int    `json:"pid"`
 	Start uint64 `json:"start"` // in ticks after boot
-	Boot  string `json:"boot"`  // the kernel's random boot id
+	Boot  string `json:"boot"`  // see Boot
 }
 
 // String is "pid 4711".
 func (id ID) String() string { return fmt.Sprintf("pid %d", id.PID) }
 
-// Boot is the kernel's boot id: another one after each boot.
+// bootFile is where the kernel says which boot this is. Who starts a container
+// (systemd-nspawn, LXC) mounts over it another id for each start of it, and
+// what remounts /proc/sys once more for a single unit (ProtectKernelTunables=
+// and the like) loses that mount again, so that the file says one thing in the
+// agent's sandbox and another to a person's shell.
+const bootFile = "/proc/sys/kernel/random/boot_id"
+
+// firstNamespace is the kernel's number of the PID namespace that a machine
+// boots into (PROC_PID_INIT_INO); all others are made later.
+const firstNamespace = "pid:[4026531836]"
+
+// Boot names this boot of this machine or container: another one after each,
+// and the same for whoever asks, in a sandbox or not, whatever the clock does.
+// It is the kernel's boot id as PID 1 sees it; in a PID namespace of its own,
+// where another start may have the same, together with PID 1's start.
 func Boot() (string, error) {
-	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "", fmt.Errorf("read the boot id (is /proc mounted?): %w", err)
+	data, err := os.ReadFile("/proc/1/root" + bootFile)
+	if err != nil { // not root, or PID 1 has another idea of /proc
+		if data, err = os.ReadFile(bootFile); err != nil {
+			return "", fmt.Errorf("read the boot id (is /proc mounted?): %w", err)
+		}
 	}
-	return strings.TrimSpace(string(data)), nil
+	id := strings.TrimSpace(string(data))
+	if ns, err := os.Readlink("/proc/self/ns/pid"); err != nil || ns == firstNamespace {
+		return id, nil
+	}
+	first, err := read(1)
+	if err != nil {
+		return id, nil // hidden (hidepid=), as it is for all that this agent's user starts
+	}
+	return fmt.Sprintf("%s.%d", id, first.start), nil
 }
 
 // Of names the process that pid means now. The error wraps os.ErrNotExist if

@@ -183,7 +183,7 @@ func (d *Driver) Observe(ctx context.Context, s reconcile.Step) (reconcile.Condi
 	case t.Alive:
 		return reconcile.Condition{Is: reconcile.Altered, Detail: t.Main.String() + " was started from another release or by another block"}, nil
 	case t.Running():
-		return reconcile.Condition{Is: reconcile.Absent, Detail: "the program has ended, but " + t.String() + " of it still lives"}, nil
+		return reconcile.Condition{Is: reconcile.Absent, Detail: "the program has ended, but " + t.LeftBehind()}, nil
 	case t.Begun:
 		return reconcile.Condition{Is: reconcile.Absent, Detail: "the process has ended; " + d.lastWords(s)}, nil
 	}
