@@ -2,8 +2,11 @@ package drydock_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"io/fs"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -100,5 +103,52 @@ func TestExamplesPlan(t *testing.T) {
 	got = plan(t, "examples/acme", spec.Host{Name: "web-1", OS: "linux", Arch: "amd64", Environment: "prod", Labels: map[string]string{"role": "web", "zone": "a"}})
 	if !slices.Contains(got, "web/migrate/sql") || !slices.Contains(got, "api/install/binary") {
 		t.Errorf("prod: %v", got)
+	}
+}
+
+// TestExampleUnits: a unit that we show runs what Drydock installs, as the user
+// for whom it is installed, and systemd understands every line of it.
+func TestExampleUnits(t *testing.T) {
+	for dir, role := range map[string]string{"haproxy": "web", "nginx": "shop", "postgres": "orders", "sources": "web"} {
+		fleet, _ := spec.Load("", os.DirFS(filepath.Join("examples", dir)))
+		want, _ := fleet.For(spec.Host{Name: "h", OS: "linux", Arch: "amd64", Environment: "prod", Labels: map[string]string{"role": role}})
+		shown := 0
+		for _, s := range want.Services {
+			if s.InstallPath() == "" {
+				continue // a package brings its own
+			}
+			var c struct{ Unit, User string }
+			if err := json.Unmarshal(s.Start.Config, &c); err != nil {
+				t.Fatal(err)
+			}
+			if err := json.Unmarshal(s.Install.Config, &c); err != nil {
+				t.Fatal(err)
+			}
+			shown++
+			t.Run(dir+"/"+c.Unit, func(t *testing.T) {
+				unit := read(t, filepath.Join("examples", dir, c.Unit+".example"))
+				current := filepath.Join(s.InstallPath(), "current")
+				for _, line := range []string{"ExecStart=" + current + "/", "WorkingDirectory=" + current + "\n", "User=" + c.User + "\n", "[Install]\n"} {
+					if !strings.Contains(unit, "\n"+line) {
+						t.Errorf("the unit has no line %q", line)
+					}
+				}
+				understood(t, c.Unit, strings.ReplaceAll(strings.ReplaceAll(unit, "="+current+"/bin/", "=/bin/true "), current, "/"))
+			})
+		}
+		if shown != 1 {
+			t.Errorf("%s shows %d services of its own", dir, shown)
+		}
+	}
+}
+
+// understood wants systemd to have nothing to say about a unit.
+func understood(t *testing.T, name, unit string) {
+	t.Helper()
+	needTool(t, "systemd-analyze", "systemd")
+	path := filepath.Join(t.TempDir(), name)
+	write(t, path, unit)
+	if out, err := exec.Command("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", path).CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -177,6 +177,18 @@ func forArm64(t *testing.T) {
 	}
 }
 
+// TestBuildExplainsItself, and takes no option for a directory.
+func TestBuildExplainsItself(t *testing.T) {
+	if out := output(t, ".packaging/build", "--help"); !strings.Contains(out, ".packaging/build [DIR]") || strings.Contains(out, "set -eu") {
+		t.Errorf("--help says %q", out)
+	}
+	for _, args := range [][]string{{"--version"}, {"a", "b"}} {
+		if out, err := exec.Command(".packaging/build", args...).CombinedOutput(); err == nil || !strings.Contains(string(out), "It is: .packaging/build [DIR]") && !strings.Contains(string(out), "one directory") {
+			t.Errorf("%v: %v, %s", args, err, out)
+		}
+	}
+}
+
 // TestUnitIsHardened holds the unit's exposure under 5.0 of 10, as systemd
 // reckons it.
 func TestUnitIsHardened(t *testing.T) {
@@ -441,7 +453,7 @@ func live(t *testing.T, first, second packaged) {
 
 	// Installed without a configuration: all is there, nothing runs, and it is
 	// said what is to be done.
-	wantAll(t, apt("install", one), "Write /etc/drydock/hostagent.hcl", "/usr/share/doc/hostagent/examples/hostagent.hcl", "systemctl enable --now hostagent")
+	wantAll(t, apt("install", one), "Write /etc/drydock/hostagent.hcl", "/usr/share/doc/hostagent/examples/hostagent.hcl", "`hostagent check-host`", "systemctl enable --now hostagent")
 	y.want("enabled", "systemctl", "is-enabled", "hostagent")
 	y.Must(t, "systemctl", "start", "hostagent")
 	y.want("inactive", "systemctl", "is-active", "hostagent")
@@ -544,7 +556,7 @@ func liveByRPM(t *testing.T, first, second packaged) {
 		return y.Must(t, append([]string{"sh", "-c", `RPM_CONFIGDIR=/srv/machine/lib/rpm exec /srv/machine/lib*/ld-linux-*.so.* --library-path "$(echo /srv/machine/lib/*-linux-gnu)" /srv/machine/bin/rpm --dbpath /var/lib/rpm --nodeps "$@" 2>&1`, "rpm"}, args...)...)
 	}
 
-	wantAll(t, rpm("-i", one), "Write /etc/drydock/hostagent.hcl", "systemctl enable --now hostagent")
+	wantAll(t, rpm("-i", one), "Write /etc/drydock/hostagent.hcl", "`hostagent check-host`", "systemctl enable --now hostagent")
 	y.want("inactive", "systemctl", "is-active", "hostagent")
 	y.WriteFile(t, "/etc/drydock/hostagent.hcl", hostFile, 0o644)
 	y.Must(t, "systemctl", "enable", "--now", "hostagent")

@@ -1,5 +1,6 @@
 # A service that clients find in Consul: while it is replaced it is in
-# maintenance mode, and Consul names it to nobody.
+# maintenance mode, and Consul names it to nobody. Its unit is that of
+# ../haproxy/web.service.example.
 
 service "web" {
   hosts = { role = "web" }

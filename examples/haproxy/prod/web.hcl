@@ -1,5 +1,6 @@
 # A service behind HAProxy on the same host. What HAProxy needs for it stands in
-# haproxy.cfg.example and haproxy-reload.conf.example beside this folder.
+# haproxy.cfg.example and haproxy-reload.conf.example beside this folder, its
+# unit in web.service.example.
 
 service "web" {
   hosts = { role = "web" }

@@ -1,6 +1,6 @@
 # A source tree behind nginx on the same host: while it is replaced, nginx sends
 # requests to the other host. The upstream file is shop.conf.example beside this
-# folder.
+# folder, the unit shop.service.example.
 
 service "shop" {
   hosts = { role = "shop" }

@@ -1,8 +1,8 @@
 # A stateful service: a daemon under systemd with a PostgreSQL database, whose
 # migrations are part of each release and whose data is saved before they run.
 #
-# Provisioning makes what Drydock does not: the user and the unit orders, the
-# database and its role, /etc/drydock/credentials/orders-database with its URL
+# Provisioning makes what Drydock does not: the user and the unit orders (see
+# orders.service.example beside this folder), the database and its role, /etc/drydock/credentials/orders-database with its URL
 # (postgres://orders:…@db.acme.example/orders), and the backup program.
 # `hostagent check-host` says which of them is missing.
 

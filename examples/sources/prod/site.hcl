@@ -1,5 +1,6 @@
 # A service that is its own source: the tree of a commit, built on the host as
-# the service's user before anything is out of rotation.
+# the service's user before anything is out of rotation. Its unit is
+# site.service.example beside this folder.
 
 service "site" {
   hosts = { role = "web" }
