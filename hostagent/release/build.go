@@ -17,21 +17,26 @@ import (
 // build hands a filled tree to its owner and lets p.Build run in it.
 func build(ctx context.Context, p Place, tmp string, own owner) error {
 	if own.uid >= 0 {
-		// Nobody else can enter yet, so that names mean what they meant.
+		// Nobody else can enter until the root is handed over, which is last, so
+		// that names mean what they meant.
 		err := filepath.WalkDir(tmp, func(path string, _ fs.DirEntry, err error) error {
 			if err == nil {
 				err = ctx.Err()
 			}
-			if err != nil {
+			if err != nil || path == tmp {
 				return err
 			}
 			return os.Lchown(path, own.uid, own.gid)
 		})
+		if err == nil {
+			err = os.Lchown(tmp, own.uid, own.gid)
+		}
 		if err != nil {
 			return durable.HostFault(err)
 		}
 	}
-	return p.Build(ctx, tmp)
+	// By its own name: the build is another process, and may ask where it is.
+	return p.Build(ctx, filepath.Join(p.Path, "releases", filepath.Base(tmp)))
 }
 
 // scanBuilt is scan for a tree in which the release's own code has run as its

@@ -203,8 +203,18 @@ func (s *Store) ready(p Place) error {
 	if err := unix.Access(p.Path, unix.W_OK); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return durable.HostFault(fmt.Errorf("%s cannot be written to: %w", p.Path, err))
 	}
-	_, err := p.readCurrent()
-	return err
+	return p.sound()
+}
+
+// sound fails for an install path that nothing could be changed in.
+func (p Place) sound() error {
+	p, err := p.hold(false)
+	if err != nil {
+		return err
+	}
+	defer p.held.Close()
+	_, err = p.readCurrent()
+	return p.told(err)
 }
 
 // cacheFor is how long an artifact that nobody finished fetching is kept.

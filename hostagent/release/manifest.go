@@ -153,16 +153,18 @@ func (s *Store) load(path, name string) (*manifest, error) {
 }
 
 // scan fills the manifest from a tree that only the agent can reach, hands
-// every file to its owner, and strips setuid, setgid and sticky bits.
+// every file to its owner, and strips setuid, setgid and sticky bits. The root
+// is handed over last: whoever can enter it can put a link to elsewhere where
+// the walk is about to go.
 func (m *manifest) scan(ctx context.Context, root string, own owner, saw *seen) error {
-	return m.walk(ctx, root, saw, func(path string, d fs.DirEntry) error {
+	err := m.walk(ctx, root, saw, func(path string, d fs.DirEntry) error {
+		if path == root {
+			return nil
+		}
 		if own.uid >= 0 {
 			if err := os.Lchown(path, own.uid, own.gid); err != nil {
 				return err
 			}
-		}
-		if path == root {
-			return os.Chmod(path, 0o755)
 		}
 		if d.Type()&fs.ModeSymlink != 0 {
 			return nil
@@ -173,6 +175,13 @@ func (m *manifest) scan(ctx context.Context, root string, own owner, saw *seen) 
 		}
 		return os.Chmod(path, info.Mode().Perm())
 	})
+	if err == nil && own.uid >= 0 {
+		err = os.Lchown(root, own.uid, own.gid)
+	}
+	if err != nil {
+		return err
+	}
+	return os.Chmod(root, 0o755)
 }
 
 // walk describes everything below root, after visit has seen it.

@@ -28,8 +28,10 @@ func (i *Installer) Prepare(_ context.Context, s reconcile.Step) error {
 			break
 		}
 	}
-	if _, err := p.readCurrent(); err != nil && all == nil {
-		all = multierror.Append(all, err)
+	if all == nil {
+		if err := p.sound(); err != nil {
+			all = multierror.Append(all, err)
+		}
 	}
 	return all.ErrorOrNil()
 }

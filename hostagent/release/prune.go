@@ -39,7 +39,12 @@ func (s *Store) made(p Place) ([]*manifest, error) {
 
 // Prune removes the oldest releases beyond p.Keep, but never those named in
 // keep, never what current points to, and never what this Store did not make.
-func (s *Store) Prune(ctx context.Context, p Place, keep []string) error {
+func (s *Store) Prune(ctx context.Context, p Place, keep []string) (err error) {
+	if p, err = p.hold(false); err != nil {
+		return err
+	}
+	defer p.held.Close()
+	defer func() { err = p.told(err) }()
 	all, err := s.made(p)
 	if err != nil {
 		return durable.HostFault(err)
@@ -97,7 +102,12 @@ func (s *Store) Removed(p Place) (bool, error) {
 // Remove uninstalls: the link first, then every release that this Store made.
 // What others put below releases/ stays, and so does the install path, which
 // provisioning may have made.
-func (s *Store) Remove(ctx context.Context, p Place) error {
+func (s *Store) Remove(ctx context.Context, p Place) (err error) {
+	if p, err = p.hold(false); err != nil {
+		return err
+	}
+	defer p.held.Close()
+	defer func() { err = p.told(err) }()
 	if _, err := p.readCurrent(); err != nil {
 		return err
 	}
@@ -116,6 +126,6 @@ func (s *Store) Remove(ctx context.Context, p Place) error {
 			return durable.HostFault(err)
 		}
 	}
-	os.Remove(p.releases()) // stays if somebody else has something there
+	os.Remove(filepath.Join(p.path(), "releases")) // stays if somebody else has something there
 	return durable.HostFault(os.RemoveAll(s.home(p.Path)))
 }

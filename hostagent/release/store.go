@@ -71,15 +71,31 @@ type Place struct {
 	// Build, if there is one, is run by Make in the filled tree dir, which is
 	// User's own by then, before anything is hashed.
 	Build func(ctx context.Context, dir string) error
+
+	held *held // nil while nothing is changed
 }
 
 const stagedSuffix = ".staged"
 
-func (p Place) releases() string { return filepath.Join(p.Path, "releases") }
-func (p Place) current() string  { return filepath.Join(p.Path, "current") }
-func (p Place) link() string     { return "releases/" + p.Dir }
-func (p Place) tree() string     { return filepath.Join(p.releases(), p.Dir) }
-func (p Place) staged() string   { return p.tree() + stagedSuffix }
+// path and releases are what p holds, or else where it should be.
+func (p Place) path() string {
+	if p.held != nil {
+		return name(p.held.path)
+	}
+	return p.Path
+}
+
+func (p Place) releases() string {
+	if p.held != nil {
+		return name(p.held.releases)
+	}
+	return filepath.Join(p.Path, "releases")
+}
+
+func (p Place) current() string { return filepath.Join(p.path(), "current") }
+func (p Place) link() string    { return "releases/" + p.Dir }
+func (p Place) tree() string    { return filepath.Join(p.releases(), p.Dir) }
+func (p Place) staged() string  { return p.tree() + stagedSuffix }
 
 // home is where the manifests of an install path are; hashed, because a path
 // may be longer than a name can be.
@@ -123,14 +139,16 @@ func (s *Store) intact(ctx context.Context, p Place, name string) (bool, error) 
 // already and differs (drift, or another layout), it is not touched, as a
 // service may be running from it: the new one is staged beside it until Switch
 // exchanges the two.
-func (s *Store) Make(ctx context.Context, p Place, fill func(ctx context.Context, dir string) error) error {
+func (s *Store) Make(ctx context.Context, p Place, fill func(ctx context.Context, dir string) error) (err error) {
 	own, err := s.owner(p.User)
 	if err != nil {
 		return err
 	}
-	if err := durable.MkdirAll(p.releases(), 0o755); err != nil {
-		return durable.HostFault(err)
+	if p, err = p.hold(true); err != nil {
+		return err
 	}
+	defer p.held.Close()
+	defer func() { err = p.told(err) }()
 	if err := s.sweep(p); err != nil {
 		return durable.HostFault(err)
 	}
@@ -138,11 +156,11 @@ func (s *Store) Make(ctx context.Context, p Place, fill func(ctx context.Context
 	if err := os.Mkdir(tmp, 0o700); err != nil {
 		return durable.HostFault(err)
 	}
-	err = s.make(ctx, p, tmp, own, fill)
-	if err != nil {
+	if err := s.make(ctx, p, tmp, own, fill); err != nil {
 		os.RemoveAll(tmp) // what stays after a failure here goes with the next sweep
+		return err
 	}
-	return err
+	return nil
 }
 
 func (s *Store) make(ctx context.Context, p Place, tmp string, own owner, fill func(ctx context.Context, dir string) error) error {
@@ -219,13 +237,13 @@ func discard(tree string) error {
 // sweep removes what a killed Make, Switch or Prune left below releases/ and
 // in the manifests' directory. Our services share no path, so nobody is at work there.
 func (s *Store) sweep(p Place) error {
-	for _, dir := range []string{p.releases(), s.home(p.Path), p.Path} {
+	for _, dir := range []string{p.releases(), s.home(p.Path), p.path()} {
 		names, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		for _, d := range names {
-			ours := dir != p.Path || strings.HasPrefix(d.Name(), "current.tmp-")
+			ours := dir != p.path() || strings.HasPrefix(d.Name(), "current.tmp-")
 			if ours && durable.Leftover(d.Name()) {
 				if err := os.RemoveAll(filepath.Join(dir, d.Name())); err != nil {
 					return err

@@ -35,7 +35,7 @@ func (p Place) named(target string) (string, bool) {
 		target = filepath.Join(p.Path, target)
 	}
 	dir, name := filepath.Split(filepath.Clean(target))
-	return name, filepath.Clean(dir) == filepath.Clean(p.releases())
+	return name, filepath.Clean(dir) == filepath.Join(p.Path, "releases")
 }
 
 // Switched reports whether current points to the release, and the release is
@@ -60,7 +60,12 @@ func (s *Store) Switched(ctx context.Context, p Place, adopt string) (bool, erro
 // Switch makes current point to the release, which Make must have made, or
 // with adopt to that foreign target again. The link is relative, so that the
 // whole path can be moved or mounted elsewhere.
-func (s *Store) Switch(ctx context.Context, p Place, adopt string) error {
+func (s *Store) Switch(ctx context.Context, p Place, adopt string) (err error) {
+	if p, err = p.hold(false); err != nil {
+		return err
+	}
+	defer p.held.Close()
+	defer func() { err = p.told(err) }()
 	if _, err := p.readCurrent(); err != nil {
 		return err
 	}
