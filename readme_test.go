@@ -46,6 +46,64 @@ func TestReadmeSession(t *testing.T) {
 	}
 }
 
+// TestReadmeWalkThrough does what "One host in five minutes" says, line by line,
+// in a directory in place of /: a new user's first minutes end with a service
+// that runs.
+func TestReadmeWalkThrough(t *testing.T) {
+	needTool(t, "python3", "python3")
+	_, section, _ := strings.Cut(read(t, "README.md"), "## One host in five minutes\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	bin, dir, home := t.TempDir(), t.TempDir(), t.TempDir()
+	if out, err := exec.Command("go", "build", "-o", bin+"/", "./cmd/hostagent", "./cmd/drydock").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	config := filepath.Join(dir, "etc/drydock/hostagent.hcl")
+	here := strings.NewReplacer("/srv/", dir+"/srv/", "8080", fmt.Sprint(freePort(t)),
+		"systemctl enable --now hostagent", "hostagent once", // what the unit does first
+		`check "http" {`, "rollout {\n    min_healthy_time = \"100ms\"\n  }\n\n  check \"http\" {")
+	script := "set -eu\nhostagent() { command hostagent \"$@\" --config " + config + "; }\n"
+	for block := range strings.SplitSeq(section, "```sh\n") {
+		lines, words, _ := strings.Cut(block, "```")
+		if !strings.Contains(lines, "make packages") && !strings.HasPrefix(lines, "\n") {
+			script += here.Replace(lines)
+		}
+		for hcl := range strings.SplitSeq(words, "```hcl\n") {
+			hcl, _, ok := strings.Cut(hcl, "```")
+			switch {
+			case ok && strings.HasPrefix(hcl, "service"):
+				script += "cat >prod/hello.hcl <<'EOF'\n" + here.Replace(hcl) + "EOF\n"
+			case ok:
+				write(t, config, here.Replace(hcl)+fmt.Sprintf("state = %q\n", filepath.Join(dir, "state")))
+			}
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "srv"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	sh := func(script string) string {
+		cmd := exec.Command("sh", "-c", script)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "HOME="+home, "GIT_CONFIG_NOSYSTEM=1")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Errorf("%v\n%s\nof\n%s", err, out, script)
+		}
+		return string(out)
+	}
+	t.Cleanup(func() { // what start "process" started outlives the agent on purpose
+		sh("cd releases && printf 'removed \"hello\" {\\n  hosts = {}\\n}\\n' >prod/hello.hcl && git commit -qam removed && git push -q && hostagent once --config " + config)
+	})
+	out := sh(script)
+	for _, w := range []string{"This host has what commit", "hello: deploy (none) -> 1.0.0", "hello 1.0.0 (prod): its first artifact"} {
+		if !strings.Contains(out, w) {
+			t.Errorf("nobody said %q", w)
+		}
+	}
+	if !regexp.MustCompile(`(?m)^hello +1\.0\.0 +1\.0\.0 +\d+s +converged$`).MatchString(out) {
+		t.Errorf("it does not run:\n%s", out)
+	}
+}
+
 var (
 	hash = regexp.MustCompile(`\b[0-9a-f]{7}\b`)
 	took = regexp.MustCompile(`\b[0-9.]+m?s\b`)
