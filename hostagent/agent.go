@@ -90,6 +90,8 @@ type service struct {
 	looks     uint64             // the loop's changes when it was last looked at
 	rest      func()             // ends keeping and checking at rest
 	restOf    spec.Revision
+	seen      map[string]string // by step, what a check of the plan in hand saw last; only those that fail
+	told      map[string]told   // by step, what was logged of that
 	sick      map[string]string // by check, what it says at rest; only those that fail
 }
 
@@ -138,6 +140,7 @@ func (a *Agent) watch(p reconcile.Progressed) {
 	case reconcile.Done, reconcile.Closed, reconcile.Stopped:
 		s.live.Step = ""
 	}
+	s.sees(r, p.Look)
 	a.mu.Unlock()
 	if r.Kind == reconcile.Begun && r.Commits {
 		a.stopRest(r.Service) // what is about to be touched is not looked after any more
@@ -147,6 +150,7 @@ func (a *Agent) watch(p reconcile.Progressed) {
 	}
 	if !a.Quiet {
 		a.log(r)
+		a.say(r.Service, p.Look)
 	}
 }
 
@@ -243,6 +247,9 @@ func (a *Agent) Plan(ctx context.Context) (PlanReport, error) {
 		if diags := peek.want.Held[p.Service]; diags.HasErrors() && len(p.Steps) == 0 {
 			st := reconcile.Status(p, &reconcile.Remembered{}, peek.want, reconcile.Live{})
 			p.State, p.Reason, g = st.State, st.Reason, reconcile.Gate{}
+		}
+		if failing := a.failing(p.Service); failing != "" && p.Resume {
+			p.Reason += "; not healthy yet: " + failing
 		}
 		ps := PlanService{Service: p.Service, State: p.State, Purpose: p.Purpose, Reason: p.Reason, Gate: g.Name, GateReason: g.Reason, Missing: g.Missing}
 		if len(p.Steps) == 0 {

@@ -1,9 +1,11 @@
 package hostagent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -523,5 +525,64 @@ func TestKept(t *testing.T) {
 		if got := h.keeps("web"); got != "2" {
 			t.Fatalf("kept at rest: %q", got)
 		}
+	})
+}
+
+// While a check goes on, status, plan and log say at once what it sees; the log
+// once for each thing.
+func TestFailingLookIsSeenAtOnce(t *testing.T) {
+	virtual(t, func(t *testing.T, h *host) {
+		h.services([2]string{"web", "1"})
+		var log bytes.Buffer
+		o := h.options()
+		o.Log = slog.New(slog.NewTextHandler(&log, nil))
+		a := h.run(o)
+		pass(t, a)
+		if log.Reset(); strings.Contains(log.String(), "not healthy") {
+			t.Fatal(log.String())
+		}
+		h.set(func() { h.failing["web "] = true })
+		h.services([2]string{"web", "2"})
+		h.wake()
+		elapse(30 * time.Second)
+		s := row(t, a, "web")
+		if want := "1 -> 2; not healthy yet: check/tcp: refused"; s.State != reconcile.Progressing || s.Step != "web/check/tcp" || s.Reason != want {
+			t.Errorf("%v %s %q, want %q", s.State, s.Step, s.Reason, want)
+		}
+		p, err := a.Plan(t.Context())
+		if err != nil || !strings.HasSuffix(p.Services[0].Reason, "not healthy yet: check/tcp: refused") {
+			t.Errorf("%v %+v", err, p.Services)
+		}
+		if n := strings.Count(log.String(), "saw=refused"); n != 1 {
+			t.Errorf("logged %d times:\n%s", n, log.String())
+		}
+		h.set(func() { clear(h.failing) })
+		elapse(time.Minute)
+		if s := row(t, a, "web"); s.State != reconcile.Converged || s.Reason != "" {
+			t.Errorf("%+v", s)
+		}
+		if !strings.Contains(log.String(), "healthy now") {
+			t.Error(log.String())
+		}
+	})
+}
+
+// A revert is told as one, while it goes on.
+func TestRevertIsToldAsOne(t *testing.T) {
+	virtual(t, func(t *testing.T, h *host) {
+		h.services([2]string{"web", "1"})
+		a := h.run(h.options())
+		pass(t, a)
+		h.set(func() { h.failing["web "] = true })
+		h.services([2]string{"web", "2"})
+		h.wake()
+		elapse(5*time.Minute + 10*time.Second) // healthy_deadline, and the way back
+		s := row(t, a, "web")
+		if want := "revert 2 -> 1; not healthy yet: check/tcp: refused"; s.State != reconcile.Progressing || s.Reason != want {
+			t.Errorf("%v %q, want %q", s.State, s.Reason, want)
+		}
+		h.set(func() { clear(h.failing) })
+		elapse(time.Minute)
+		is(t, a, "web", reconcile.Reverted, "1")
 	})
 }

@@ -16,6 +16,9 @@ type Checking struct {
 	// Start says whether the process that was started still runs; nil where
 	// the start driver cannot tell. A process that dies fails the check at once.
 	Start Observer
+	// Seen is told what a look saw instead of a healthy service, and nil once
+	// one passes; only where that changes. Nil tells nobody.
+	Seen func(error)
 }
 
 // Done is always false: a check observes, so it is made again.
@@ -32,6 +35,7 @@ func (k Checking) Do(ctx context.Context, s Step) error {
 	var healthy time.Time // since when, without a break
 	var last error
 	var ran *Condition // what was started, as it was seen last
+	said := ""
 	for {
 		asked := time.Now()
 		runs := k.runs(ctx, s, timeout)
@@ -53,6 +57,10 @@ func (k Checking) Do(ctx context.Context, s Step) error {
 			if time.Since(healthy) >= minimum {
 				return nil
 			}
+		}
+		if text := errorText(last); text != said && k.Seen != nil && ctx.Err() == nil {
+			said = text
+			k.Seen(last)
 		}
 		pause := every
 		if last == nil {

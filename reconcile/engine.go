@@ -55,6 +55,13 @@ type Progressed struct {
 	Stage   Stage
 	Record  Record        // zero where only the stage changed
 	Elapsed time.Duration // of the step that a done or failed record ends; else 0
+	Look    *Look         // a look of a check on its way that saw something else than the one before; mostly nil
+}
+
+// Look is what a check saw that is not at its end yet; no journal holds it.
+type Look struct {
+	Step    string
+	Failing string // what it saw instead of a healthy service; "" if it is healthy so far
 }
 
 // Outcome is how far a service came in one pass.

@@ -20,6 +20,8 @@ type Live struct {
 	Err   error
 	// Unhealthy is what the checks at rest last saw; empty if all is well.
 	Unhealthy string
+	// Failing is what the checks of the plan in hand last saw, while they go on.
+	Failing string
 }
 
 // ServiceStatus is one service of `hostagent status --output json`.
@@ -76,16 +78,25 @@ func Status(p ServicePlan, r *Remembered, want spec.Wanted, live Live) ServiceSt
 		}
 	}
 	s.Step = live.Step
+	back := r.goingBack()
 	switch {
 	case live.Stage == Preparing, live.Stage == Working, live.Stage == Reverting:
 		s.State = Progressing
-		if why := r.Open.failure(); why != "" && r.committed() {
+		s.Reason = cmp.Or(back, s.Reason)
+		if live.Failing != "" {
+			s.Reason = strings.TrimRight(s.Reason, ". ") + "; not healthy yet: " + live.Failing
+		}
+		if why := r.Open.failure(); why != "" && (r.committed() || live.Stage == Preparing && r.Open.Target.Revision() == p.Target.Revision()) {
 			s.Reason = sentence(s.Reason) + " It is tried again, after: " + again(why, r)
 		}
 	case r.committed():
 		s.State = Progressing
+		s.Reason = cmp.Or(back, s.Reason)
 		if why := cmp.Or(errorText(live.Err), r.Open.failure()); why != "" {
 			s.Reason = again(why, r)
+			if back != "" {
+				s.Reason = sentence(back) + " It is tried again, after: " + s.Reason
+			}
 		}
 	case !live.Gate.Open() && (p.State == Progressing || p.State == Waiting || p.State == Drifted):
 		if p.State == Progressing {
@@ -136,6 +147,14 @@ func (h HostStatus) ExitCode() int {
 		}
 	}
 	return code
+}
+
+// goingBack is what a revert under way goes back from, and to; else "".
+func (s *Remembered) goingBack() string {
+	if !s.committed() || s.Open.Purpose != Revert {
+		return ""
+	}
+	return "revert " + s.Open.Reason
 }
 
 // failure is why a step of the plan that is not done failed last, or "".

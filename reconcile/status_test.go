@@ -58,4 +58,31 @@ func TestStatusWhileTriedAgain(t *testing.T) {
 	says(Live{Stage: Working}, "1.0 -> 1.1. It is tried again, after: "+why)
 	m.Apply(Record{Kind: Done, Service: "web", Step: "web/migrate/sql", Phase: Migrate})
 	says(Live{Stage: Working}, "1.0 -> 1.1")
+	says(Live{Stage: Working, Failing: "check/http: status 503"}, "1.0 -> 1.1; not healthy yet: check/http: status 503")
+	m.Apply(Record{Kind: Planned, Service: "web", Plan: &OpenPlan{Purpose: Revert, Committed: true, Reason: "1.1 -> 1.0"}})
+	says(Live{Stage: Reverting}, "revert 1.1 -> 1.0")
+	says(Live{Stage: Pending, Err: failed}, "revert 1.1 -> 1.0. It is tried again, after: "+why)
+}
+
+// TestStatusWhileFetchedAgain: so it is while nothing is out of service.
+func TestStatusWhileFetchedAgain(t *testing.T) {
+	m := NewMemory()
+	target := spec.Service{Name: "web", Release: spec.Release{Version: "1.1"}}
+	for _, r := range []Record{
+		{Kind: Planned, Plan: &OpenPlan{Target: target, Steps: []string{"web/fetch/archive"}}},
+		{Kind: Begun, Step: "web/fetch/archive"},
+		{Kind: Failed, Step: "web/fetch/archive", Blame: OfHost, Reason: "no route to host. Ask for one."},
+	} {
+		r.Service = "web"
+		m.Apply(r)
+	}
+	plan := ServicePlan{Service: "web", State: Progressing, Reason: "1.0 -> 1.1", Target: target}
+	live := Live{Stage: Preparing, Step: "web/fetch/archive"}
+	if s := Status(plan, m.Service("web"), spec.Wanted{}, live); s.Reason != "1.0 -> 1.1. It is tried again, after: no route to host. Ask for one." {
+		t.Error(s.Reason)
+	}
+	plan.Target.Release.Version = "1.2"
+	if s := Status(plan, m.Service("web"), spec.Wanted{}, live); s.Reason != "1.0 -> 1.1" {
+		t.Errorf("another release's failure is told: %s", s.Reason)
+	}
 }

@@ -49,6 +49,12 @@ func (c *carrying) step(ctx context.Context, s Step) error {
 		return err
 	}
 	c.changed.Store(true)
+	if k, ok := d.(Checking); ok {
+		k.Seen = func(err error) {
+			c.Watch(Progressed{Stage: c.stage, Record: Record{Service: s.Service}, Look: &Look{s.ID, errorText(Scrubbed(err, c.Scrub))}})
+		}
+		d = k
+	}
 	began := c.Now()
 	if err := Scrubbed(d.Do(ctx, s), c.Scrub); err != nil {
 		if outer.Err() != nil {
