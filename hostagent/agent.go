@@ -95,8 +95,11 @@ type service struct {
 	sick      map[string]string // by check, what it says at rest; only those that fail
 }
 
-// ask is somebody who waits for a whole pass.
-type ask chan<- struct{}
+// ask is somebody who waits for a whole pass, or for a look at one service.
+type ask struct {
+	service string // "" for all
+	done    chan<- struct{}
+}
 
 // New makes an agent. It touches nothing yet.
 func New(o Options) *Agent {
@@ -389,11 +392,12 @@ func (a *Agent) Links() (links []string) {
 	return links
 }
 
-// ask returns when a whole pass that began after it is over.
-func (a *Agent) ask(ctx context.Context) error {
+// ask returns when a whole pass that began after it is over; of one service,
+// when that came as far as it comes.
+func (a *Agent) ask(ctx context.Context, service string) error {
 	done := make(chan struct{}, 1)
 	select {
-	case a.asks <- ask(done):
+	case a.asks <- ask{service, done}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -27,7 +27,7 @@ func (a *Agent) Run(ctx context.Context, wakes <-chan struct{}) error {
 func (a *Agent) Once(ctx context.Context) (reconcile.HostStatus, error) {
 	err := a.loop(ctx, nil, false)
 	if errors.Is(err, ErrRunning) {
-		err = a.ask(ctx)
+		err = a.ask(ctx, "")
 	}
 	return a.Status(ctx), err
 }
@@ -86,11 +86,7 @@ func (a *Agent) loop(ctx context.Context, wakes <-chan struct{}, forever bool) e
 				l.refresh()
 			}
 		case w := <-a.asks:
-			event = func() {
-				l.waiters = append(l.waiters, w)
-				l.tryNow()
-				l.refresh()
-			}
+			event = func() { l.asked(w) }
 		case r := <-a.fetched:
 			event = func() {
 				if r.early {
@@ -143,7 +139,7 @@ func (l *loop) turn(event func()) {
 // passed ends a pass, if there was one.
 func (l *loop) passed() {
 	for _, w := range l.waiters {
-		close(w)
+		close(w.done)
 	}
 	l.waiters = nil
 	if l.began.IsZero() {
@@ -157,6 +153,41 @@ func (l *loop) passed() {
 	if l.Passed != nil {
 		l.Passed(took, l.err)
 	}
+}
+
+// asked begins what somebody waits for: a pass, or a look at one service, for
+// which neither the source nor any other service is waited for.
+func (l *loop) asked(w ask) {
+	l.waiters = append(l.waiters, w)
+	l.mu.Lock()
+	want := l.want
+	if w.service == "" || want.Commit == "" {
+		l.mu.Unlock()
+		l.tryNow()
+		l.refresh()
+		return
+	}
+	if l.began.IsZero() {
+		l.began = l.Now()
+	}
+	s := l.service(w.service)
+	s.parked, s.rounds, s.notBefore = false, 0, time.Time{}
+	l.mu.Unlock()
+	l.look(w.service, want)
+}
+
+// answer tells those who wait for one service that it came as far as it comes.
+func (l *loop) answer(service string) {
+	l.mu.Lock()
+	busy := l.service(service).busy
+	l.mu.Unlock()
+	l.waiters = slices.DeleteFunc(l.waiters, func(w ask) bool {
+		mine := w.service == service && !busy
+		if mine {
+			close(w.done)
+		}
+		return mine
+	})
 }
 
 // refresh asks the source, beside the loop: a server that hangs holds up nobody.
@@ -327,6 +358,7 @@ func (l *loop) finish(out reconcile.Outcome) {
 	for _, n := range next {
 		l.look(n, want)
 	}
+	l.answer(out.Service)
 }
 
 // freed reports whether another service's end may open a gate.
@@ -403,7 +435,7 @@ func (l *loop) shutdown(end context.CancelFunc) {
 		}
 	}
 	for _, w := range l.waiters {
-		close(w)
+		close(w.done)
 	}
 }
 

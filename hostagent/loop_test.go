@@ -482,6 +482,34 @@ func TestPersonsWords(t *testing.T) {
 	})
 }
 
+// Who drains or undrains waits for that service alone: not for another one's
+// check, nor for a source that does not answer.
+func TestPersonsWaitsForNobodyElse(t *testing.T) {
+	virtual(t, func(t *testing.T, h *host) {
+		h.services([2]string{"web", "1"}, [2]string{"slow", "1"})
+		a := h.run(h.options())
+		pass(t, a)
+		released := make(chan struct{})
+		defer close(released)
+		h.set(func() {
+			h.onDo["slow/start/process"] = func(context.Context) error { <-released; return nil }
+		})
+		h.services([2]string{"web", "1"}, [2]string{"slow", "2"})
+		h.wake()
+		synctest.Wait()
+		h.set(func() { h.hang = true })
+		soon, cancel := context.WithTimeout(t.Context(), 10*time.Second) // of the test's own clock
+		defer cancel()
+		if err := a.Drain(soon, "web"); err != nil || h.in["web"] {
+			t.Fatal(err, h.in)
+		}
+		if _, err := a.Undrain(soon, "web"); err != nil || !h.in["web"] {
+			t.Fatal(err, h.in)
+		}
+		h.set(func() { h.hang = false })
+	})
+}
+
 // A word that nothing could follow is refused, not kept.
 func TestDrainOfWhatHasNone(t *testing.T) {
 	virtual(t, func(t *testing.T, h *host) {

@@ -22,7 +22,8 @@ func (a *Agent) Resume(ctx context.Context) error {
 }
 
 // Drain takes a service out of rotation for a person, until Undrain, and
-// returns when the pass that does so is over.
+// returns when that is done, or cannot be done yet. Other services, and the
+// source, are not waited for.
 func (a *Agent) Drain(ctx context.Context, service string) error {
 	return a.person(ctx, service, reconcile.Held)
 }
@@ -63,7 +64,7 @@ func (a *Agent) person(ctx context.Context, service string, k reconcile.Kind) er
 	if err := a.tell(ctx, reconcile.Record{Kind: k, Service: service}); err != nil {
 		return err
 	}
-	return a.ask(ctx)
+	return a.ask(ctx, service)
 }
 
 func running(m reconcile.Memory) (names []string) {

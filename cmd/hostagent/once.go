@@ -28,7 +28,7 @@ and none failed; 1 an error, or any service reverted, halted or drifted.`,
 			if err != nil {
 				return err
 			}
-			st, ran, err := onceThroughAgent(cmd.Context(), cfg)
+			st, ran, err := onceThroughAgent(cmd.Context(), f, cfg)
 			if !ran {
 				p, aerr := assemble(cfg, f, logger(f, false), false, hooks{watch: newTicker(f.Err).watch, quiet: true})
 				if aerr != nil {

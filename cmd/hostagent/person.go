@@ -27,7 +27,15 @@ func personCommand(f *flags, verb, short string, args cobra.PositionalArgs) *cob
 				return err
 			}
 			c := api.NewClient(cfg.State)
+			told := func() {}
+			switch verb {
+			case "drain":
+				told = follow(cmd.Context(), c, f.Err, "waiting until "+args[0]+" is out of rotation", args[0])
+			case "undrain":
+				told = follow(cmd.Context(), c, f.Err, "waiting until "+args[0]+" is back in rotation", args[0])
+			}
 			note, err := say(cmd.Context(), c, verb, args)
+			told()
 			if err != nil {
 				if errors.Is(err, api.ErrNoAgent) {
 					return fmt.Errorf("%w (%s). Start it with `hostagent run`; until then nothing follows what you say", api.ErrNoAgent, cfg.State)

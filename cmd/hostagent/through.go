@@ -11,8 +11,11 @@ import (
 
 // Each of these asks the running agent; ran is false where none runs.
 
-func onceThroughAgent(ctx context.Context, cfg hostagent.Config) (st reconcile.HostStatus, ran bool, err error) {
-	err = api.NewClient(cfg.State).Once(ctx, &st)
+func onceThroughAgent(ctx context.Context, f *flags, cfg hostagent.Config) (st reconcile.HostStatus, ran bool, err error) {
+	c := api.NewClient(cfg.State)
+	told := follow(ctx, c, f.Err, "the running agent makes the pass", "")
+	err = c.Once(ctx, &st)
+	told()
 	return st, !errors.Is(err, api.ErrNoAgent), err
 }
 
