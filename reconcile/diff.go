@@ -59,14 +59,14 @@ func DiffOne(name string, want spec.Wanted, have Observed) ServicePlan {
 	}
 	i := slices.IndexFunc(want.Moved, func(m spec.Moved) bool { return m.To == name && d.want != nil && have.Memory.was(m) })
 	if i < 0 {
-		return d.plan(want)
+		return d.standing(d.plan(want))
 	}
 	from := want.Moved[i].From
 	if have.Memory.Service(from).committed() {
 		return ServicePlan{Service: name, State: Waiting, Reason: "takes over from " + from + " once its plan is finished"}
 	}
 	d.have, d.found = have.Memory.Service(from), have.Found[from]
-	p := d.plan(want)
+	p := d.standing(d.plan(want))
 	p.Records = append([]Record{{Kind: Renamed, Service: name, Reason: from}}, p.Records...)
 	return p
 }
@@ -103,6 +103,9 @@ func (d differ) plan(w spec.Wanted) ServicePlan {
 	case r.quarantined(d.want.Revision()) != nil:
 		return d.forget(d.reverted())
 	case r.Running == nil || r.Running.Foreign != "" || r.Halt != nil:
+		if p, ok := d.asFound(); ok {
+			return p
+		}
 		// Also after a halt: what stands on the host is what halted, whatever ran before.
 		return d.deploy(everyPhase, d.difference(everyPhase))
 	}
@@ -210,12 +213,13 @@ func (d differ) deploy(phases set, detail string) ServicePlan {
 		p.State = Waiting
 	}
 	running := r.Running
-	if c := d.installed(d.want); running == nil && c.Foreign != "" {
-		// Somebody else deployed here before us: taken over, and what a revert goes back to.
-		running = &Deployed{Service: spec.Service{Name: d.name, Environment: d.want.Environment}, Foreign: c.Foreign}
+	if was := d.takenOver(); running == nil && was != "" {
+		// Somebody else deployed here before us, or we did and nothing is
+		// remembered of it: taken over, and what a revert goes back to.
+		running = &Deployed{Service: spec.Service{Name: d.name, Environment: d.want.Environment}, Foreign: was}
 		p.First = false
-		p.Records = []Record{{Kind: Adopted, Service: d.name, Plan: &OpenPlan{Target: running.Service, Foreign: c.Foreign}}}
-		p.Reason = fmt.Sprintf("%s -> %s (taken over)", c.Foreign, d.want.Release.Version)
+		p.Records = []Record{{Kind: Adopted, Service: d.name, Plan: &OpenPlan{Target: running.Service, Foreign: was}}}
+		p.Reason = fmt.Sprintf("%s -> %s (taken over)", was, d.want.Release.Version)
 	}
 	if p.First {
 		phases &^= phaseSet(Drain)

@@ -93,10 +93,11 @@ type Condition struct {
 	// (install), or the version now installed (install "command").
 	Foreign string
 
-	// Current is where a `current` link points that leads to another release
-	// of ours than the one asked about; a host whose journal was lost finds
-	// again by it what runs.
+	// Current is where a `current` link points that leads to a release of
+	// ours; a host whose journal was lost finds again by it what runs. Wanted
+	// is true where that is the release asked about.
 	Current string
+	Wanted  bool
 
 	// Run tells one run of what was started from the next, and Restarts is how
 	// often its supervisor has started it again by itself since somebody last

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -52,6 +53,8 @@ type carrying struct {
 
 	changed atomic.Bool    // steps run side by side
 	blind   map[string]int // tries that left no record: no driver, no answer, no journal
+
+	previews map[string]string // by step, what it was about to do before anything began
 }
 
 // wake finds out where the service stood when it was left.
@@ -128,7 +131,7 @@ func (c *carrying) prepare(life, until context.Context) Outcome {
 		c.out.Err = errors.New(g.Reason)
 		return c.shut(g, c.Now().Add(c.Jitter(retryUnprepared)))
 	}
-	previews := c.Preview(until, c.plan) // before the slot: it may take a while
+	c.previews = c.Preview(until, c.plan) // before the slot: it may take a while
 	if c.plan.Slot {
 		release, g, err := c.Slots.Take(until, c.plan.Service, false)
 		if err != nil || !g.Open() {
@@ -145,8 +148,8 @@ func (c *carrying) prepare(life, until context.Context) Outcome {
 		return c.out
 	}
 	c.plan.Steps = c.plan.Steps[early:]
-	for _, id := range sortedKeys(previews) {
-		c.Log.Info("about to", "service", c.plan.Service, "step", id, "what", previews[id])
+	for _, id := range sortedKeys(c.previews) {
+		c.Log.Info("about to", "service", c.plan.Service, "step", id, "what", c.previews[id])
 	}
 	c.on(OnCommit)
 	return c.steps(life)
@@ -270,13 +273,48 @@ func (c *carrying) whatNow(s Step, r *Remembered, err error) string {
 	switch {
 	case s.Phase == Migrate && errors.Is(err, ErrUnknown):
 		do = fmt.Sprintf("Once it is known how it ended, commit a `resolved %q` block if it is applied, or %s if it is not", s.Service, retrying(c.plan.Target))
-	case r.Running != nil && crossed(r):
-		do = "The release before it is not put back: it may not run on what was migrated since (compatible is false). " + do
+	case BlameOf(err) == OfRelease && hinted(err):
+		do = "A new release lifts the halt; " + retrying(c.plan.Target) + " only tries this one again, where what was wrong is not the release"
+	}
+	switch {
+	case r.Running == nil || s.Phase == Migrate && errors.Is(err, ErrUnknown):
+	case crossed(r):
+		do = "The release before it is not put back: it may not run on what " + c.migrations(r) + " changed (compatible is false). " + do
+	case c.plan.Purpose == Deploy && !c.plan.Target.Rollout.AutoRevert:
+		do = "The release before it is not put back, because auto_revert is off. " + do
 	}
 	if len(r.Drains) > 0 {
 		return "It stays out of rotation. " + do
 	}
 	return do
+}
+
+// migrations are those that the release before does not survive, with what they
+// were about to do as far as that is known.
+func (c *carrying) migrations(r *Remembered) string {
+	var all []string
+	for _, key := range r.Crossed {
+		if p := r.Migrated[key]; p.Is == Failed && !p.Touched {
+			continue
+		}
+		release, block, _ := strings.Cut(key, " ")
+		version := release
+		if i := strings.LastIndex(release, "-"); i > 0 {
+			version = release[:i]
+		}
+		name := block + " of " + version
+		if what := c.previews[c.plan.Service+"/"+block]; what != "" && release == c.plan.Target.Release.Dir() {
+			name += ", which had " + what + ","
+		}
+		all = append(all, name)
+	}
+	return strings.Join(all, ", ")
+}
+
+// hinted reports whether a fault says what to do next itself.
+func hinted(err error) bool {
+	var f *Fault
+	return errors.As(err, &f) && f.Hint != ""
 }
 
 // stop ends a process that a failed first install has started.

@@ -61,13 +61,23 @@ func scenarios() []scenario {
 		{name: "check fails", before: func(w *world) { w.bad["2"] = true }, state: "web reverted runs 1", has: []string{"failed web/check", "quarantined", "planned", "done web/check", "done web/undrain"}},
 		{name: "process dies in check", before: func(w *world) { w.mortal["2"] = true }, state: "web reverted runs 1"},
 		{name: "check flaps", before: func(w *world) { w.flaps["2"] = true }, state: "web reverted runs 1"},
-		{name: "no auto_revert", edit: []func(*spec.Service){noRevert}, before: func(w *world) { w.bad["2"] = true }, state: "web halted runs 2 drained", hasNot: []string{"quarantined"}},
+		{name: "no auto_revert", edit: []func(*spec.Service){noRevert}, before: func(w *world) { w.bad["2"] = true }, state: "web halted runs 2 drained", hasNot: []string{"quarantined"},
+			check: func(t *testing.T, w *world) {
+				w.hasReason(t, "The release before it is not put back, because auto_revert is off.")
+				w.running(t, "2")
+			}},
 		{name: "incompatible migration crossed", edit: []func(*spec.Service){migrating(false)}, before: func(w *world) { w.bad["2"] = true },
-			state: "web halted runs 2 drained", hasNot: []string{"quarantined"}},
+			state: "web halted runs 2 drained", hasNot: []string{"quarantined"},
+			check: func(t *testing.T, w *world) {
+				w.hasReason(t, "The release before it is not put back: it may not run on what migrate/sql of 2 ")
+				w.running(t, "2")
+				delete(w.Running, "web")
+				w.running(t, "")
+			}},
 		{name: "compatible migration crossed", edit: []func(*spec.Service){migrating(true)}, before: func(w *world) { w.bad["2"] = true }, state: "web reverted runs 1"},
 		{name: "unknown migration", edit: []func(*spec.Service){migrating(true)},
 			before: func(w *world) { w.prove = false; w.faults["web/migrate/sql"] = []error{errHost} },
-			state:  "web halted runs 1 drained", check: func(t *testing.T, w *world) { w.startedOnce(t, "web2") }},
+			state:  "web halted runs 1 drained", check: func(t *testing.T, w *world) { w.startedOnce(t, "web2"); w.running(t, "1") }},
 		{name: "migration proven not applied", edit: []func(*spec.Service){migrating(true)}, before: failing("web/migrate/sql", errHost),
 			state: "web converged runs 2"},
 		{name: "migration fails", edit: []func(*spec.Service){migrating(false)}, before: failing("web/migrate/sql", errPasses),
@@ -150,6 +160,19 @@ func (w *world) hasReason(t *testing.T, part string) {
 	p := DiffOne("web", w.want, w.observe())
 	if !strings.Contains(p.Reason, part) {
 		t.Errorf("reason %q does not say %q", p.Reason, part)
+	}
+}
+
+// running is the version that status says runs; "" if none.
+func (w *world) running(t *testing.T, want string) {
+	t.Helper()
+	m := w.Memory()
+	got := ""
+	if s := Status(DiffOne("web", w.want, w.observe()), m.Service("web"), w.want, Live{}); s.Running != nil {
+		got = s.Running.Version
+	}
+	if got != want {
+		t.Errorf("status says that %q runs, expected %q", got, want)
 	}
 }
 

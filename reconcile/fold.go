@@ -150,7 +150,10 @@ func (s *Remembered) apply(r Record) (gone bool) {
 		}
 	case Settled:
 		if r.Block != nil {
-			if k := drainKey(*r.Block); s.Rotation[k] == "" && s.Rotation != nil {
+			if k := drainKey(*r.Block); s.Rotation[k] == "" {
+				if s.Rotation == nil {
+					s.Rotation = map[string]string{}
+				}
 				s.Rotation[k] = r.Boot
 			}
 		}

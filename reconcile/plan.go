@@ -73,6 +73,10 @@ type ServicePlan struct {
 	// Slot is true where the steps take a serving service out of rotation.
 	Slot bool `json:"-"`
 
+	// Down and Left are for a service that halted: what was started last does
+	// not run; and what halted runs in the place of what is remembered.
+	Down, Left bool `json:"-"`
+
 	// Records are what must be remembered before the steps, and need no step
 	// themselves: a revision adopted as it stands, a rename, a halt.
 	Records []Record `json:"-"`

@@ -181,6 +181,7 @@ func (c *tabled) changed(repo map[string]string, change string) map[string]strin
 //	boot boot-2                     it booted since then
 //	found web/drain/file absent …   a condition, and its detail
 //	found web/install/archive foreign /srv/old
+//	found web/install/archive another releases/0.9, or current releases/1.0
 //	began web/install/archive       the plan for the change came so far, and was killed in that step
 //	quarantined web; halted web; held web; released web; settled web; drained web; migrated web; mended web
 func (c *tabled) observe(lines string, want spec.Wanted) {
@@ -209,6 +210,10 @@ func (c *tabled) observe(lines string, want spec.Wanted) {
 			cond := Condition{Detail: strings.Join(f[3:], " ")}
 			if f[2] == "foreign" {
 				cond = Condition{Is: Altered, Foreign: f[3]}
+			} else if f[2] == "another" { // release of ours
+				cond = Condition{Is: Altered, Current: f[3]}
+			} else if f[2] == "current" { // the wanted one
+				cond = Condition{Is: Present, Current: f[3], Wanted: true}
 			} else if err := cond.Is.UnmarshalText([]byte(f[2])); err != nil {
 				c.t.Fatal(err)
 			}

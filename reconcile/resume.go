@@ -124,6 +124,21 @@ func (d differ) halted() ServicePlan {
 	return p
 }
 
+// standing says what runs since a halt: nothing, what halted, or what ran before.
+func (d differ) standing(p ServicePlan) ServicePlan {
+	r := d.have
+	if r.Halt == nil || r.Running == nil || r.Running.Foreign != "" || r.Running.Service.Start == nil {
+		return p
+	}
+	c := d.found[r.Running.Service.Start.ID()]
+	begun := slices.ContainsFunc([]Phase{Start, Check, Undrain}, func(ph Phase) bool {
+		return strings.HasPrefix(r.Halt.Step, d.name+"/"+ph.String()+"/")
+	})
+	p.Down = c.Is == Absent
+	p.Left = c.Is == Altered || c.Is == Present && begun && d.installed(&r.Running.Service).Is != Present
+	return p
+}
+
 // reverted is for a wanted revision that failed here: what ran before keeps
 // running, and is looked after.
 func (d differ) reverted() ServicePlan {

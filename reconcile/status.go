@@ -71,7 +71,11 @@ func Status(p ServicePlan, r *Remembered, want spec.Wanted, live Live) ServiceSt
 		rev := want.Services[i].Revision()
 		s.Wanted, s.Origin = &rev, want.Services[i].Origin.String()
 	}
-	if r.Running != nil && r.Running.Foreign == "" {
+	switch {
+	case r.Halt != nil && p.Down:
+	case r.Halt != nil && p.Left:
+		s.Running = &Running{Revision: r.Halt.Target.Revision(), Since: r.Halt.Since}
+	case r.Running != nil && r.Running.Foreign == "":
 		s.Running = &Running{Revision: r.Running.Service.Revision(), Since: r.Running.Since}
 		if s.Origin == "" {
 			s.Origin = r.Running.Service.Origin.String()

@@ -162,8 +162,12 @@ func printPlan(w io.Writer, p hostagent.PlanReport) {
 		fmt.Fprintf(w, "%s %s\n", paint(w, red, "source:"), strings.ReplaceAll(p.Source, "\n", "\n        "))
 	}
 	quiet := 0
+	var halted []string
 	for _, s := range p.Services {
 		steps := stepsOf(p, s.Service)
+		if s.State == reconcile.Halted {
+			halted = append(halted, s.Service)
+		}
 		if len(steps) == 0 && s.State == reconcile.Converged && s.Reason == "" {
 			quiet++
 			continue
@@ -193,6 +197,8 @@ func printPlan(w io.Writer, p hostagent.PlanReport) {
 	switch {
 	case len(p.Services) == 0:
 		fmt.Fprintln(w, "No service is declared for this host.")
+	case len(p.Steps) == 0 && len(halted) > 0:
+		fmt.Fprintf(w, "Nothing will be done: a person is needed for %s.\n", strings.Join(halted, ", "))
 	case len(p.Steps) == 0:
 		fmt.Fprintf(w, "Nothing to do: %d of %d services are as commit %s wants them.\n", quiet, len(p.Services), spec.Short(p.Commit))
 	default:
