@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"unicode"
 )
 
 // What can be wrong with a source, for errors.Is. The text of the error that
@@ -48,10 +49,19 @@ func (f *failure) Unwrap() []error {
 	return []error{f.kind, f.err}
 }
 
-// fail makes a failure of a kind; a %w in format becomes its cause as well.
+// fail makes a failure of a kind; a %w in format becomes its cause as well. What
+// a terminal would obey is taken out: servers put in what they like.
 func fail(kind error, format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
-	return &failure{kind: kind, text: err.Error(), err: errors.Unwrap(err)}
+	return &failure{kind: kind, text: strings.Map(printable, strings.ToValidUTF8(err.Error(), "�")), err: errors.Unwrap(err)}
+}
+
+// printable is r, if it is text.
+func printable(r rune) rune {
+	if r != '\n' && r != '\t' && unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+		return '�'
+	}
+	return r
 }
 
 // redact is a URL without its password, for people.

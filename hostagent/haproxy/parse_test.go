@@ -176,3 +176,18 @@ func TestNames(t *testing.T) {
 		}
 	}
 }
+
+// Who answers at the address is not always HAProxy.
+func TestWhatATerminalObeysIsNotRepeated(t *testing.T) {
+	evil := "\x1b]0;owned\x07\u202e" + strings.Repeat("x", 5000)
+	loads, err := parseStat("# pxname,svname,scur,qcur,status,check_status,check_code,last_chk,\nweb,web-1,0,0," + evil + "," + evil + ",1,2,\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, wrong := parseStat("# pxname,svname,scur,qcur,status,\n" + evil + "," + evil + ",x,0,UP,\n")
+	for what, said := range map[string]string{"status": loads[0].status, "check": loads[0].check, "names": list([]string{evil, "web-1"}), "error": fmt.Sprint(wrong)} {
+		if strings.ContainsAny(said, "\x1b\x07\u202e") || len(said) > 600 {
+			t.Errorf("%s: %.100q (%d bytes)", what, said, len(said))
+		}
+	}
+}

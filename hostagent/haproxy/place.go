@@ -99,10 +99,16 @@ func (p place) noBackend(ctx context.Context) error {
 		"Write the backend's name as in haproxy.cfg.")
 }
 
-// list is names for people, the first twenty of them.
+// list is names for people, the first twenty of them; what cannot be a name is
+// quoted.
 func list(names []string) string {
 	const most = 20
 	slices.Sort(names)
+	for i, name := range names[:min(len(names), most)] {
+		if !isName(name) {
+			names[i] = excerpt(name)
+		}
+	}
 	switch n := len(names); {
 	case n == 0:
 		return "none"

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // row is a server as `show servers state` has it. Unlike the status of `show
@@ -193,14 +194,31 @@ func parseStat(answer string) ([]load, error) {
 			}
 			return ""
 		}
-		l := load{backend: field("pxname"), server: field("svname"), status: field("status")}
+		l := load{backend: field("pxname"), server: field("svname"), status: plain(field("status"))}
 		for name, into := range map[string]*int{"scur": &l.sessions, "qcur": &l.queued} {
 			if *into, err = strconv.Atoi(field(name)); err != nil || *into < 0 {
-				return nil, fmt.Errorf("%s of %s/%s is %s, not a number", name, l.backend, l.server, excerpt(field(name)))
+				return nil, fmt.Errorf("%s of %s is %s, not a number", name, excerpt(l.backend+"/"+l.server), excerpt(field(name)))
 			}
 		}
 		said := []string{field("check_status"), field("check_code"), field("last_chk")}
-		l.check = strings.Join(strings.Fields(strings.Join(said, " ")), " ")
+		l.check = plain(strings.Join(said, " "))
 		loads = append(loads, l)
 	}
+}
+
+// plain is what HAProxy says of a server, for people: on one line, capped, and
+// without what a terminal would obey.
+func plain(text string) string {
+	const most = 200
+	text = strings.Join(strings.Fields(strings.ToValidUTF8(text, "�")), " ")
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+			return '�'
+		}
+		return r
+	}, text)
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return text
 }

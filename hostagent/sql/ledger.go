@@ -124,7 +124,10 @@ func each(ctx context.Context, c *sql.Conn, query string, row func(*sql.Rows) er
 		return err
 	}
 	defer rows.Close()
-	for rows.Next() {
+	for n := 0; rows.Next(); n++ {
+		if n == maxHistory {
+			return fmt.Errorf("its table of versions has more than %d rows", maxHistory)
+		}
 		if err := row(rows); err != nil {
 			return err
 		}

@@ -43,6 +43,7 @@ func (mariadb) place(text string) (place, error) {
 	cfg.Passwd, told = u.User.Password()
 	cfg.Net, cfg.Addr, cfg.TLSConfig = "tcp", u.Host, "preferred"
 	cfg.ParseTime, cfg.Timeout, cfg.Logger = true, connectPatience, log.New(io.Discard, "", 0)
+	cfg.DialFunc = bounded((&net.Dialer{}).DialContext)
 	for key, values := range u.Query() {
 		switch v := values[0]; {
 		case len(values) > 1:

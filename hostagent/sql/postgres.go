@@ -41,6 +41,7 @@ func (postgres) place(text string) (place, error) {
 		return place{}, errors.New("it names no database")
 	}
 	cfg.ConnectTimeout = connectPatience
+	cfg.DialFunc, cfg.BuildFrontend = bounded(cfg.DialFunc), frontend
 	// Without prepared statements: they outlive the table that they were made for.
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	// Whoever gives up waits until the server has ended the statement.

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/pressly/goose/v3"
 )
@@ -116,14 +117,24 @@ func (s script) at(stmt string, char int) string {
 	return fmt.Sprintf("%s:%d", s.name, n)
 }
 
-// shorten is the beginning of a statement, or of an error, on one line.
+// shorten is the beginning of a statement, or of an error, on one line, without
+// what a terminal would obey.
 func shorten(text string) string {
 	const most = 160
-	text = strings.Join(strings.Fields(text), " ")
+	text = strings.Join(strings.Fields(strings.ToValidUTF8(text, "�")), " ")
+	text = strings.Map(plain, text)
 	if r := []rune(text); len(r) > most {
 		return string(r[:most]) + "…"
 	}
 	return text
+}
+
+// plain is r, if it is text.
+func plain(r rune) rune {
+	if r != '\n' && r != '\t' && unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+		return '�'
+	}
+	return r
 }
 
 // watch is a log handler that notes which statement goose sends.

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"strings"
 	"time"
 
 	"drydock/reconcile"
@@ -192,7 +193,7 @@ func (w *work) say(format string, args ...any) {
 		return
 	}
 	if out := w.env.Output(w.step); out != nil {
-		_, _ = io.WriteString(out, w.place.redact(fmt.Sprintf(format, args...))+"\n")
+		_, _ = io.WriteString(out, strings.Map(plain, w.place.redact(fmt.Sprintf(format, args...)))+"\n")
 	}
 }
 

@@ -124,6 +124,7 @@ func (w *work) lock(ctx context.Context) error {
 		if holder == "" {
 			holder = "whose is not known"
 		}
+		holder = shorten(w.place.redact(holder)) // anybody may call a session anything
 		if holder != said {
 			w.say("another migration is running: %s; waiting for it", holder)
 			said = holder
