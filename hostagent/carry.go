@@ -41,6 +41,10 @@ func (l *loop) carry(until context.Context, name string, want spec.Wanted) recon
 	case !wait || len(plan.Steps) == 0:
 		out = l.engine.Carry(l.life, until, plan)
 	}
+	if out.Stage == reconcile.Resting && len(plan.Steps) == 0 && !plan.Resume {
+		m = l.Journal.Memory() // what was adopted as it stands is looked after from now on
+		l.atRest(name, m.Service(name))
+	}
 	if out.Stage != reconcile.Pending || plan.Purpose != reconcile.Deploy || until.Err() != nil {
 		return out
 	}

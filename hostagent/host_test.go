@@ -249,7 +249,11 @@ func (h *host) Observe(_ context.Context, s reconcile.Step) (reconcile.Condition
 	is := map[bool]reconcile.Is{true: reconcile.Present, false: reconcile.Absent}
 	switch s.Phase {
 	case reconcile.Install, reconcile.Fetch:
-		return reconcile.Condition{Is: is[h.place[s.Service] == s.Target.Release.Version]}, nil
+		c := reconcile.Condition{Is: is[h.place[s.Service] == s.Target.Release.Version]}
+		if c.Wanted = c.Is == reconcile.Present; c.Wanted {
+			c.Current = h.place[s.Service]
+		}
+		return c, nil
 	case reconcile.Start:
 		return reconcile.Condition{Is: is[h.process[s.Service] == s.Target.Release.Version], Detail: "no process"}, nil
 	}

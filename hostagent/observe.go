@@ -41,10 +41,15 @@ func (a *Agent) observe(ctx context.Context, name string, want spec.Wanted, r *r
 	}
 	target, ours := whatRuns(r)
 	if !ours {
-		// Nothing of ours runs: only whether somebody else deployed here.
+		// Nothing of ours is remembered: only whether somebody else deployed
+		// here, or we did and the state directory was lost.
 		for _, s := range want.Services {
-			if s.Name == name && s.Install != nil {
-				look(reconcile.Install, s, *s.Install)
+			if s.Name != name || s.Install == nil {
+				continue
+			}
+			look(reconcile.Install, s, *s.Install)
+			if c := found[s.Install.ID()]; c.Is == reconcile.Present || c.Wanted {
+				whole(s, look)
 			}
 		}
 		return found
@@ -64,6 +69,20 @@ func (a *Agent) observe(ctx context.Context, name string, want spec.Wanted, r *r
 		}
 	}
 	return found
+}
+
+// whole looks at all of a release that stands here although nothing is
+// remembered of it: whether it is adopted as it stands depends on all of it.
+func whole(s spec.Service, look func(reconcile.Phase, spec.Service, spec.Block)) {
+	if s.Start != nil {
+		look(reconcile.Start, s, *s.Start)
+	}
+	for _, b := range s.Drains {
+		look(reconcile.Drain, s, b)
+	}
+	for _, b := range s.Checks {
+		look(reconcile.Check, s, b)
+	}
 }
 
 // scrub is what was found, without secrets that somebody may have repeated.

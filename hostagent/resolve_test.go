@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"drydock/reconcile"
 )
@@ -175,6 +176,33 @@ func TestRebuild(t *testing.T) {
 		for _, s := range h.steps() {
 			if strings.HasPrefix(s, "web/") {
 				t.Fatalf("adopted, and yet %v", h.steps())
+			}
+		}
+	})
+}
+
+// After the whole state was lost, what runs as it is wanted is adopted without
+// a step, and kept running at once; what is unhealthy is drained.
+func TestLostState(t *testing.T) {
+	virtual(t, func(t *testing.T, h *host) {
+		h.services([2]string{"web", "1"}, [2]string{"sick", "1"})
+		pass(t, New(h.options()))
+		h.set(func() {
+			h.memory, h.records, h.did, h.mark = reconcile.NewMemory(), nil, nil, ""
+			h.failing["sick "] = true
+		})
+		a := h.run(h.options())
+		synctest.Wait()
+		is(t, a, "web", reconcile.Converged, "1")
+		if got := h.keeps("web"); got != "1" {
+			t.Errorf("kept once it is adopted: %q", got)
+		}
+		if did := h.steps(); len(did) == 0 || did[0] != "sick/drain/file 1" {
+			t.Errorf("what serves unhealthily was not drained: %v", did)
+		}
+		for _, s := range h.steps() {
+			if strings.HasPrefix(s, "web/") {
+				t.Errorf("adopted, and yet %v", h.steps())
 			}
 		}
 	})

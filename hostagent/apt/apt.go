@@ -122,7 +122,7 @@ func (d *Driver) Observe(ctx context.Context, s reconcile.Step) (reconcile.Condi
 	case !matches(now.version, w.want):
 		return reconcile.Condition{Is: reconcile.Altered, Detail: fmt.Sprintf("%s %s is installed", w.Package, now.version), Foreign: now.version}, nil
 	}
-	return reconcile.Condition{Is: reconcile.Present, Detail: now.version}, nil
+	return reconcile.Condition{Is: reconcile.Present, Detail: now.version, Current: now.version, Wanted: true}, nil
 }
 
 // Prepare implements reconcile.Preparer: what would make apt-get fail when the

@@ -93,7 +93,7 @@ func (d *Install) Observe(ctx context.Context, s reconcile.Step) (reconcile.Cond
 	case now == "":
 		return reconcile.Condition{Is: reconcile.Absent, Detail: "nothing is installed"}, nil
 	case now == s.Target.Release.Version:
-		return reconcile.Condition{Is: reconcile.Present, Detail: now}, nil
+		return reconcile.Condition{Is: reconcile.Present, Detail: now, Current: now, Wanted: true}, nil
 	}
 	return reconcile.Condition{Is: reconcile.Altered, Detail: now + " is installed", Foreign: now}, nil
 }

@@ -180,6 +180,9 @@ func (s *Store) Observe(ctx context.Context, p Place, adopt string) (reconcile.C
 	case name != p.Dir:
 		return reconcile.Condition{Is: reconcile.Altered, Detail: "current points to " + target, Current: target}, nil
 	}
+	altered = func(format string, args ...any) (reconcile.Condition, error) {
+		return reconcile.Condition{Is: reconcile.Altered, Detail: fmt.Sprintf(format, args...), Current: target, Wanted: true}, nil
+	}
 	m, err := s.load(p.Path, p.Dir)
 	if err == nil && m == nil {
 		m, err = s.rebuild(ctx, p)
@@ -200,7 +203,7 @@ func (s *Store) Observe(ctx context.Context, p Place, adopt string) (reconcile.C
 	if problem != "" {
 		return altered("%s", problem)
 	}
-	return reconcile.Condition{Is: reconcile.Present}, nil
+	return reconcile.Condition{Is: reconcile.Present, Current: target, Wanted: true}, nil
 }
 
 func (s *Store) known(p Place, name string) bool {
