@@ -22,6 +22,7 @@ type HostReport struct {
 	Commit      string     `json:"commit"`
 	Source      string     `json:"source_error,omitempty"` // why this is not the newest commit
 	Missing     int        `json:"missing"`
+	Wrong       int        `json:"wrong,omitempty"`
 	Needs       []HostNeed `json:"needs"`
 }
 
@@ -42,15 +43,19 @@ type Found string
 const (
 	Ready   Found = "ready"
 	Missing Found = "missing"
+	Wrong   Found = "wrong"   // it is the release's fault, or its declaration's: no provisioning helps
 	Later   Found = "later"   // known once the release is fetched
 	Unasked Found = "unasked" // the driver looks for nothing before it acts
 	Unclear Found = "unclear" // the declaration has errors, so nothing can be said
 )
 
-// Lacks reports whether anything is missing, or cannot be told to be there.
+// Lacks reports whether anything is missing or wrong, or cannot be told.
 func (r HostReport) Lacks() bool {
-	return slices.ContainsFunc(r.Needs, func(n HostNeed) bool { return n.Found == Missing || n.Found == Unclear })
+	return slices.ContainsFunc(r.Needs, func(n HostNeed) bool { return n.Found.Amiss() })
 }
+
+// Amiss reports whether somebody must do something about it.
+func (f Found) Amiss() bool { return f == Missing || f == Wrong || f == Unclear }
 
 // CheckHost finds out what the host lacks of all that the newest commit declares
 // for it, whatever state each service is in, and of own, the agent's own needs.
@@ -84,8 +89,11 @@ func (a *Agent) CheckHost(ctx context.Context, own []HostNeed) (HostReport, erro
 	slices.SortStableFunc(found, func(x, y []HostNeed) int { return cmp.Compare(x[0].Service, y[0].Service) })
 	rep.Needs = slices.Concat(append([][]HostNeed{rep.Needs}, found...)...)
 	for _, n := range rep.Needs {
-		if n.Found == Missing {
+		switch n.Found {
+		case Missing:
 			rep.Missing++
+		case Wrong:
+			rep.Wrong++
 		}
 	}
 	return rep, ctx.Err()
@@ -134,6 +142,9 @@ func NeedOf(what string, err error) HostNeed {
 		n.Found, n.Problem, n.Ask = Missing, f.Err.Error(), f.Hint
 	default:
 		n.Found, n.Problem = Missing, fmt.Sprint(err)
+	}
+	if n.Found == Missing && reconcile.BlameOf(err) == reconcile.OfRelease {
+		n.Found = Wrong
 	}
 	return n
 }

@@ -29,7 +29,7 @@ It asks the running agent, or looks itself where none runs. Before every drain
 the agent looks in the same way: while something is missing the old release
 serves, and the new one waits on gate "host".
 
-Exit codes: 0 everything is there; 1 something is missing, or an error.`,
+Exit codes: 0 everything is there; 1 something is missing or wrong, or an error.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			brief()
@@ -103,7 +103,7 @@ func printHostReport(w io.Writer, r hostagent.HostReport) {
 		words := foundWords[n.Found]
 		line := strings.TrimSuffix(strings.TrimRight(lines[i+1], " "), words)
 		fmt.Fprintln(w, line+paint(w, foundColour(n.Found), words))
-		if n.Found == hostagent.Missing || n.Found == hostagent.Unclear {
+		if n.Found.Amiss() {
 			fmt.Fprintf(w, "  %s\n", strings.ReplaceAll(sentences(n.Problem, n.Ask), "\n", "\n  "))
 		}
 	}
@@ -111,8 +111,13 @@ func printHostReport(w io.Writer, r hostagent.HostReport) {
 	switch {
 	case r.Commit == "":
 		fmt.Fprintln(w, "What is declared for this host is not known.")
-	case r.Missing > 0:
-		fmt.Fprintf(w, "Missing: %d of what commit %s asks for. Ask provisioning; Drydock makes none of it.\n", r.Missing, spec.Short(r.Commit))
+	case r.Missing+r.Wrong > 0:
+		if r.Missing > 0 {
+			fmt.Fprintf(w, "Missing: %d of what commit %s asks for. Ask provisioning for it, or change the line that asks; Drydock makes none of it.\n", r.Missing, spec.Short(r.Commit))
+		}
+		if r.Wrong > 0 {
+			fmt.Fprintf(w, "Wrong: %d in what commit %s declares or releases. Mend it there; provisioning cannot.\n", r.Wrong, spec.Short(r.Commit))
+		}
 	case r.Lacks():
 		fmt.Fprintf(w, "Not all of commit %s can be told.\n", spec.Short(r.Commit))
 	default:
@@ -132,15 +137,15 @@ func sentences(texts ...string) string {
 }
 
 var foundWords = map[hostagent.Found]string{
-	hostagent.Ready: "yes", hostagent.Missing: "MISSING", hostagent.Later: "known after the fetch",
+	hostagent.Ready: "yes", hostagent.Missing: "MISSING", hostagent.Wrong: "WRONG", hostagent.Later: "known after the fetch",
 	hostagent.Unasked: "not asked in advance", hostagent.Unclear: "not known",
 }
 
 func foundColour(f hostagent.Found) colour {
-	switch f {
-	case hostagent.Ready:
+	switch {
+	case f == hostagent.Ready:
 		return green
-	case hostagent.Missing, hostagent.Unclear:
+	case f.Amiss():
 		return red
 	}
 	return dim
