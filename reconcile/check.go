@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"drydock/spec"
@@ -102,13 +103,15 @@ func (k Checking) runs(ctx context.Context, s Step, timeout time.Duration) *Cond
 // died says that what runs has ended, or that it did since the look before and
 // its supervisor started it again, which the looks alone would not show.
 func died(before, now *Condition) error {
-	switch {
-	case now == nil:
+	if now == nil {
 		return nil
+	}
+	detail := strings.TrimPrefix(now.Detail, "failed: ") // systemd's word for a unit, said already
+	switch {
 	case now.Is == Absent:
-		return ReleaseFault(fmt.Errorf("it died: %s", now.Detail), "")
+		return ReleaseFault(fmt.Errorf("it died: %s", detail), "")
 	case before != nil && now.Restarts > before.Restarts:
-		return ReleaseFault(fmt.Errorf("it died, and was started again while it was checked: %s", now.Detail), "")
+		return ReleaseFault(fmt.Errorf("it died, and was started again while it was checked: %s", detail), "")
 	}
 	return nil
 }

@@ -65,6 +65,9 @@ func TestChecking(t *testing.T) {
 		}, present, "within 1m0s", time.Minute},
 		{"hangs", func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }, present, "deadline exceeded", time.Minute},
 		{"dies", well, observer(func() (Condition, error) { return Condition{Is: Absent, Detail: "exit status 2"}, nil }), "it died: exit status 2", 0},
+		{"dies in systemd's words", well, observer(func() (Condition, error) {
+			return Condition{Is: Absent, Detail: "failed: its main process ended with exit status 1"}, nil
+		}), "it died: its main process ended with exit status 1", 0},
 		{"dies and is started again between two looks", well, running("a", 0, "a", 0, "b", 1), "it died, and was started again while it was checked: b", 2 * time.Second},
 		{"dies and is started again, without a check", nil, running("a", 3, "b", 4), "it died, and was started again", time.Second},
 		{"was started again before, by its supervisor", well, running("a", 7), "", 10 * time.Second},

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -110,7 +111,7 @@ func Status(p ServicePlan, r *Remembered, want spec.Wanted, live Live) ServiceSt
 		if at := live.Gate.Origin.String(); at != "" && at != s.Origin && !strings.Contains(s.Reason, at) {
 			s.Reason += " (" + at + ")"
 		}
-		if why := r.Open.failure(); why != "" && !strings.Contains(s.Reason, why) {
+		if why := r.Open.failure(); why != "" && live.Gate.Name != "fetch" && !strings.Contains(placeless(s.Reason), placeless(why)) {
 			s.Reason += ". It failed before: " + why
 		}
 		s.Missing = append(s.Missing, live.Gate.Missing...)
@@ -152,6 +153,12 @@ func (h HostStatus) ExitCode() int {
 	}
 	return code
 }
+
+// placeless is a reason without the lines that asked for it: the same trouble
+// is none the newer for a commit that moved them.
+func placeless(s string) string { return places.ReplaceAllString(s, "") }
+
+var places = regexp.MustCompile(` \([^() ]+:[0-9]+(@[0-9a-f]+)?\)`)
 
 // goingBack is what a revert under way goes back from, and to; else "".
 func (s *Remembered) goingBack() string {

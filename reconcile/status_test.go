@@ -86,3 +86,30 @@ func TestStatusWhileFetchedAgain(t *testing.T) {
 		t.Errorf("another release's failure is told: %s", s.Reason)
 	}
 }
+
+// TestStatusSaysNothingTwice: what a gate says is not said again as what failed
+// before, also where a newer commit moved the line that asked for it.
+func TestStatusSaysNothingTwice(t *testing.T) {
+	m := NewMemory()
+	for _, r := range []Record{
+		{Kind: Planned, Plan: &OpenPlan{Steps: []string{"web/fetch/archive"}}},
+		{Kind: Begun, Step: "web/fetch/archive"},
+		{Kind: Failed, Step: "web/fetch/archive", Blame: OfHost, Reason: `user "web": unknown (prod/web.hcl:13@0000001). Create it.`},
+	} {
+		r.Service = "web"
+		m.Apply(r)
+	}
+	plan := ServicePlan{Service: "web", State: Progressing}
+	for _, c := range []struct {
+		gate Gate
+		want string
+	}{
+		{Gate{Name: "host", Reason: `user "web": unknown (prod/web.hcl:14@4f2a91c). Create it.`}, `user "web": unknown (prod/web.hcl:14@4f2a91c). Create it.`},
+		{Gate{Name: "fetch", Reason: "no route to 10.0.0.1:40001"}, "no route to 10.0.0.1:40001"},
+		{Gate{Name: "window", Reason: "outside its window"}, `outside its window. It failed before: user "web": unknown (prod/web.hcl:13@0000001). Create it.`},
+	} {
+		if s := Status(plan, m.Service("web"), spec.Wanted{}, Live{Stage: Pending, Gate: c.gate}); s.Reason != c.want {
+			t.Errorf("%s\nnot %s", s.Reason, c.want)
+		}
+	}
+}
