@@ -128,6 +128,7 @@ func (w *work) try(ctx context.Context, s script) (try, error) {
 	if err != nil {
 		return t, err
 	}
+	w.running = s.text
 	t.ledger = &ledger{Store: store, engine: w.engine, script: s, compatible: w.config.Compatible, service: w.step.Service, release: w.step.Target.Release.Version}
 	p, err := provider(goose.DialectCustom, w.db, s, goose.WithStore(t.ledger), goose.WithSessionLocker(w), goose.WithVerbose(true), goose.WithSlog(slog.New(t.seen)))
 	if err != nil {
@@ -150,7 +151,18 @@ func (w *work) SessionLock(ctx context.Context, c *sql.Conn) error {
 	if id != w.session || w.unlock == nil {
 		return errMoved
 	}
-	return w.engine.begin(ctx, c, w.left(ctx))
+	if err := w.engine.begin(ctx, c, w.left(ctx)); err != nil {
+		return err
+	}
+	if e, ok := w.engine.(confiner); ok {
+		return e.confine(c, w.running)
+	}
+	return nil
+}
+
+// confiner is an engine that runs in this process, with the agent's rights.
+type confiner interface {
+	confine(c *sql.Conn, script []byte) error
 }
 
 // SessionUnlock keeps the lock: it is let go with the session.

@@ -1,6 +1,7 @@
 package sql
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -82,6 +83,20 @@ func (sqlite) begin(ctx context.Context, c *sql.Conn, _ time.Duration) error {
 	return err
 }
 
+// confine keeps a migration in its own database. The agent may be root, and the
+// release's files its service's: whatever can be attached, or made by VACUUM
+// INTO, could be any file of the host. VACUUM attaches one too; it is let
+// through where nothing else can be meant.
+func (sqlite) confine(c *sql.Conn, script []byte) error {
+	const attached = 7 // SQLITE_LIMIT_ATTACHED
+	most, text := 0, bytes.ToUpper(script)
+	if bytes.Contains(text, []byte("VACUUM")) && !bytes.Contains(text, []byte("ATTACH")) && !bytes.Contains(text, []byte("INTO")) {
+		most = 1
+	}
+	_, err := engine3.Limit(c, attached, most)
+	return err
+}
+
 func (sqlite) session(context.Context, *sql.Conn) (string, error) { return "", nil }
 
 // end: what the agent does itself ends with its own call.
@@ -140,6 +155,9 @@ func (sqlite) judge(err error) judged {
 		return judged{sort: theHost, text: err.Error(), hint: "See what is wrong with the database file."}
 	}
 	j := judged{text: s.Error()}
+	if strings.Contains(j.text, "too many attached databases") {
+		j.text += "; a migration may change its own database alone, and VACUUM needs a file of its own"
+	}
 	on := func(s sort, hint string) judged { j.sort, j.hint = s, hint; return j }
 	switch s.Code() & 0xff {
 	case 3, 8, 14, 23: // PERM, READONLY, CANTOPEN, AUTH

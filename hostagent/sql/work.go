@@ -34,7 +34,8 @@ type work struct {
 	engine engine
 	place  place
 
-	have []applied // before anything was done
+	have    []applied // before anything was done
+	running []byte    // the migration at hand
 
 	db      *sql.DB
 	session string // that holds the lock
