@@ -88,6 +88,7 @@ type service struct {
 	notBefore time.Time          // a failure's next try
 	rounds    int                // plans carried out since the last wake from outside
 	looks     uint64             // the loop's changes when it was last looked at
+	waits     string             // the gate that was logged last; "" if it waits for none
 	rest      func()             // ends keeping and checking at rest
 	restOf    spec.Revision
 	seen      map[string]string // by step, what a check of the plan in hand saw last; only those that fail

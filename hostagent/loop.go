@@ -316,6 +316,7 @@ func (l *loop) finish(out reconcile.Outcome) {
 	s := l.service(out.Service)
 	s.busy = false
 	s.live.Stage, s.live.Gate, s.live.Err = out.Stage, out.Gate, out.Err
+	l.waits(s, out)
 	if out.Stage != reconcile.Pending {
 		s.live.Step = ""
 	}

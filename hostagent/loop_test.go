@@ -614,3 +614,26 @@ func TestRevertIsToldAsOne(t *testing.T) {
 		is(t, a, "web", reconcile.Reverted, "1")
 	})
 }
+
+// A gate is logged when it shuts and when its reason changes, and not each time
+// it is asked.
+func TestShutGateIsLoggedOnce(t *testing.T) {
+	virtual(t, func(t *testing.T, h *host) {
+		h.services([2]string{"web", "1"})
+		var log bytes.Buffer
+		o := h.options()
+		o.Log = slog.New(slog.NewTextHandler(&log, nil))
+		a := h.run(o)
+		pass(t, a)
+		for i, why := range []string{"x", "x", "y"} {
+			h.commit(map[string]string{"prod/web.hcl": declared("web", "2", ""), "freeze.hcl": fmt.Sprintf("freeze %q {}\n# %d", why, i)})
+			pass(t, a)
+			pass(t, a)
+		}
+		for why, times := range map[string]int{"frozen: x": 1, "frozen: y": 1} {
+			if n := strings.Count(log.String(), "msg=waits service=web gate=freeze why=\""+why); n != times {
+				t.Errorf("%s was logged %d times:\n%s", why, n, log.String())
+			}
+		}
+	})
+}

@@ -9,7 +9,8 @@ import (
 	"drydock/reconcile"
 )
 
-// What the checks of a plan in hand see before they pass or fail for good.
+// What no journal holds and people ask for: what the checks of a plan in hand
+// see before they pass or fail for good, and what a service waits for.
 
 // sees keeps the last failed look of each check that goes on; a record about a
 // step, or the end of a plan, is newer than any look.
@@ -74,6 +75,20 @@ type told struct {
 
 // linesPerStep: a check that sees something else every time fills no log.
 const linesPerStep = 20
+
+// waits logs what a service waits for, when that begins and when it changes.
+// l.mu is held.
+func (l *loop) waits(s *service, out reconcile.Outcome) {
+	now := ""
+	if g := out.Gate; !g.Open() {
+		now = g.Name + " " + passing.ReplaceAllString(g.Reason, "#")
+	}
+	was := s.waits
+	s.waits = now
+	if now != "" && now != was && !l.Quiet {
+		l.Log.Info("waits", "service", out.Service, "gate", out.Gate.Name, "why", out.Gate.Reason, "origin", out.Gate.Origin.String())
+	}
+}
 
 // passing are long numbers (ports, process ids, times): a look that differs
 // only there says nothing new.

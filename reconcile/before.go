@@ -16,19 +16,43 @@ func (e *Engine) HostGate(ctx context.Context, p ServicePlan) Gate {
 	}
 	ctx, cancel := context.WithTimeout(ctx, retryUnprepared)
 	defer cancel()
+	lacks := e.lacks(ctx, p)
+	if len(lacks) == 0 {
+		return Gate{}
+	}
+	first := lacks[0]
+	g := Gate{Name: "host", Reason: at(first.step, first.error).Error(), Origin: first.step.Origin}
+	if BlameOf(first) == OfRelease {
+		g.Name = "release" // the old one serves on; only another release helps
+	}
+	if len(lacks) > 1 {
+		g.Reason = sentence(g.Reason) + listsAll
+	}
+	return g
+}
+
+// listsAll is said where more is missing than what a reason names.
+const listsAll = " More is missing; `hostagent check-host` lists all"
+
+// lacks are what the steps of a plan need and do not find, each once. What is
+// lacking for the fetch is said when that runs.
+func (e *Engine) lacks(ctx context.Context, p ServicePlan) (all []*failedStep) {
+	said := map[string]bool{}
 	for _, s := range slices.Concat(p.Steps, e.leftOut(p)) {
 		if s.Phase == Fetch {
-			continue // said when the step runs
+			continue
 		}
-		if err := e.lacking(ctx, s); err != nil {
-			g := Gate{Name: "host", Reason: at(s, err).Error(), Origin: s.Origin}
-			if BlameOf(err) == OfRelease {
-				g.Name = "release" // the old one serves on; only another release helps
+		if len(all) > 0 && ctx.Err() != nil {
+			break // who hung is named; the others were not asked
+		}
+		for _, n := range e.Needs(ctx, s) {
+			if n.Err != nil && !errors.Is(n.Err, ErrUnfetched) && !said[n.Err.Error()] {
+				said[n.Err.Error()] = true
+				all = append(all, &failedStep{s, n.Err})
 			}
-			return g
 		}
 	}
-	return Gate{}
+	return all
 }
 
 // leftOut are the migrations that a deployment leaves out because they ran here
@@ -45,16 +69,6 @@ func (e *Engine) leftOut(p ServicePlan) (steps []Step) {
 		}
 	}
 	return steps
-}
-
-// lacking is the first that a step needs and does not find, or nil.
-func (e *Engine) lacking(ctx context.Context, s Step) error {
-	for _, n := range e.Needs(ctx, s) {
-		if n.Err != nil && !errors.Is(n.Err, ErrUnfetched) {
-			return n.Err
-		}
-	}
-	return nil
 }
 
 // Preview is what the drivers can say of a plan's steps in advance, by step ID.

@@ -168,7 +168,22 @@ func (c *carrying) unfetched(until context.Context, s Step, err error) Outcome {
 		return c.out
 	}
 	c.out.Err = err
-	return c.shut(Gate{Name: "fetch", Reason: err.Error(), Origin: s.Origin}, c.Now().Add(c.Jitter(Delay(c.tries(s.ID)))))
+	g := Gate{Name: "fetch", Reason: err.Error(), Origin: s.Origin}
+	if c.lackMore(until, err) {
+		g.Reason = sentence(g.Reason) + listsAll
+	}
+	return c.shut(g, c.Now().Add(c.Jitter(Delay(c.tries(s.ID)))))
+}
+
+// lackMore reports whether the host lacks something else than what err names.
+func (c *carrying) lackMore(ctx context.Context, err error) bool {
+	var f *Fault
+	if !errors.As(err, &f) || f.Blame != OfHost {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, retryUnprepared)
+	defer cancel()
+	return slices.ContainsFunc(c.lacks(ctx, c.plan), func(l *failedStep) bool { return l.Error() != f.Error() })
 }
 
 // open writes the plan down, unless it is the one that is open already.

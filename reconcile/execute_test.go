@@ -934,3 +934,49 @@ func (o onlyMigrations) Driver(s Step) (Driver, error) {
 	}
 	return o.world.Driver(s)
 }
+
+// lacksFor are faults by block ID, known before anything is out of service.
+type lacksFor struct {
+	*world
+	faults map[string]error
+}
+
+func (l lacksFor) Driver(s Step) (Driver, error) {
+	if err := l.faults[s.Block.ID()]; err != nil && s.Phase != Check {
+		return refuses{pretend{l.world}, err}, nil
+	}
+	return l.world.Driver(s)
+}
+
+// What is missing is named once, and where there is more, so is the command
+// that lists it.
+func TestMoreThanOneIsMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		user, lb := HostFault(errors.New("no user web"), "Create it."), HostFault(errors.New("no socket"), "Start it.")
+		for _, c := range []struct {
+			faults map[string]error
+			fetch  error
+			gate   string
+			says   string
+			more   bool
+		}{
+			{map[string]error{"drain/file": lb}, nil, "host", "no socket", false},
+			{map[string]error{"install/archive": user, "start/process": user}, nil, "host", "no user web", false},
+			{map[string]error{"drain/file": lb, "start/process": user}, nil, "host", "no socket", true},
+			{map[string]error{"install/archive": user}, user, "fetch", "no user web", false},
+			{map[string]error{"drain/file": lb, "install/archive": user}, user, "fetch", "no user web", true},
+		} {
+			w := scenario{}.setUp(t)
+			if c.fetch != nil {
+				w.always["web/fetch/archive"] = c.fetch
+			}
+			e := w.engine()
+			e.Drivers = lacksFor{w, c.faults}
+			_, outs := w.pass(e)
+			g := outs[0].Gate
+			if g.Name != c.gate || !strings.Contains(g.Reason, c.says) || strings.Contains(g.Reason, "`hostagent check-host` lists all") != c.more {
+				t.Errorf("%v: %+v", c.faults, g)
+			}
+		}
+	})
+}
