@@ -32,7 +32,7 @@ func (k Check) Probe(ctx context.Context, s reconcile.Step) error {
 		return err
 	}
 	if !u.running() {
-		return fmt.Errorf("%s is %s, expected active", c.Unit, u.detail())
+		return fmt.Errorf("%s is %s, expected active; see journalctl -u %s", c.Unit, u.detail(), c.Unit)
 	}
 	return nil
 }

@@ -255,7 +255,7 @@ func (d *Driver) alone(ctx context.Context, unit string) (free func(), err error
 	}
 }
 
-// Observe says whether the unit runs. What a person or systemd starts anew at
+// Observe says whether the unit runs, and of one that died what it said last. What a person or systemd starts anew at
 // this moment is neither there nor gone.
 func (d *Driver) Observe(ctx context.Context, s reconcile.Step) (reconcile.Condition, error) {
 	c, err := decode(s)
@@ -270,6 +270,7 @@ func (d *Driver) Observe(ctx context.Context, s reconcile.Step) (reconcile.Condi
 	switch {
 	case u.running():
 		seen.Is = reconcile.Present
+		return seen, nil
 	case c.Action == none:
 		seen.Is, seen.Restarts = reconcile.Unknown, 0
 	case u.job != 0 && u.sub != "auto-restart":
@@ -278,6 +279,7 @@ func (d *Driver) Observe(ctx context.Context, s reconcile.Step) (reconcile.Condi
 		seen.Is = reconcile.Unknown
 		seen.Detail += "; a oneshot keeps nothing running, unless its unit has RemainAfterExit=yes"
 	}
+	seen.Detail += d.lastWords(ctx, u)
 	return seen, nil
 }
 

@@ -306,6 +306,51 @@ func TestWhatItSaidLast(t *testing.T) {
 	}
 }
 
+// TestLastWords: a unit that dies after it was started is observed with what it
+// said last, in one bounded line, and with the command that shows the rest; one
+// that a person stopped is not.
+func TestLastWords(t *testing.T) {
+	h := host(t)
+	d := agentOf(t, h)
+	v := d.next(d.env)
+	unit := unitOf(t, h, "[Service]\nExecStart=sh -c 'cat /run/words; exec sleep infinity'\n")
+	s := step(t, unit, "restart")
+	starts := func(says, end string) reconcile.Condition {
+		t.Helper()
+		h.WriteFile(t, "/run/words", says, 0o644)
+		if err := v.Do(within(t), s); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "it sleeps", func() bool {
+			return strings.Contains(h.Must(t, "sh", "-c", "cat /proc/"+show(t, h, unit, "MainPID")+"/cmdline || true"), "sleep\x00")
+		})
+		h.Must(t, "systemctl", "kill", "--signal="+end, unit)
+		until(t, "it has died", func() bool { return show(t, h, unit, "MainPID") == "0" })
+		c, err := v.Observe(within(t), s)
+		if err != nil || c.Is != reconcile.Absent {
+			t.Errorf("%+v, %v", c, err)
+		}
+		return c
+	}
+	if c := starts("served one\n", "TERM"); strings.Contains(c.Detail, "served") {
+		t.Errorf("stopped: %+v", c)
+	}
+	if c := starts("reading the flags\n\nFATAL: cannot open feature flags\n", "KILL"); !strings.HasSuffix(c.Detail, "; it said last: reading the flags | FATAL: cannot open feature flags; see journalctl -u "+unit) {
+		t.Errorf("%+v", c)
+	}
+	c := starts(strings.Repeat("much ", 200)+"too much\n", "KILL")
+	if _, said, ok := strings.Cut(c.Detail, "it said last: …"); !ok || len(said) > 400 || !strings.Contains(said, "too much; see journalctl") {
+		t.Errorf("%+v", c)
+	}
+
+	// Where the journal cannot be read, it is still said where to look.
+	blind := systemd.New(d.env, systemd.At(h.Bus()), systemd.Journalctl("false"))
+	t.Cleanup(blind.Close)
+	if c, err := blind.Observe(within(t), s); err != nil || !strings.HasSuffix(c.Detail, "(Result signal); see journalctl -u "+unit) {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
 // TestManyReleasesInARow: a start limit is for what a unit does by itself, not
 // for what it is asked to.
 func TestManyReleasesInARow(t *testing.T) {

@@ -212,6 +212,36 @@ func (d *Driver) explained(ctx context.Context, s reconcile.Step, j job, u unit,
 	return reconcile.ReleaseFault(f.Err, strings.TrimSpace(f.Hint+" See journalctl -u "+u.name+"."))
 }
 
+// shortLines and shortBytes bound what a unit said where that has to fit into
+// one line, such as a status.
+const (
+	shortLines = 3
+	shortBytes = 300
+)
+
+// lastWords end the detail of a unit that died by itself: what its process said
+// last, in one line, and where the rest is.
+func (d *Driver) lastWords(ctx context.Context, u unit) string {
+	if u.load != "loaded" || u.running() || u.result == "" || u.result == "success" {
+		return ""
+	}
+	where := "; see journalctl -u " + u.name
+	var lines []string
+	for line := range strings.Lines(d.said(ctx, u, u.began)) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	text := strings.Join(lines[max(0, len(lines)-shortLines):], " | ")
+	if text == "" {
+		return where
+	}
+	if extra := len(text) - shortBytes; extra > 0 {
+		text = "…" + strings.ToValidUTF8(text[extra:], "")
+	}
+	return "; it said last: " + text + where
+}
+
 // culprits are the units that u needs and that are not there.
 func (d *Driver) culprits(ctx context.Context, u unit) string {
 	var names []string
