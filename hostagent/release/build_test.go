@@ -84,3 +84,29 @@ func TestABuildOwnsItsTree(t *testing.T) {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
 }
+
+// A build can make directories that no path leads to.
+func TestABuildThatDigs(t *testing.T) {
+	uid := nobody(t)
+	p, err := built(t, func(dir string) error {
+		at, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+		for n := 0; err == nil && n < 1000; n++ {
+			up := at
+			if err = unix.Mkdirat(up, "down", 0o755); err == nil {
+				at, err = unix.Openat(up, "down", unix.O_PATH|unix.O_DIRECTORY, 0)
+			}
+			if err == nil {
+				err = unix.Fchownat(up, "down", uid, -1, unix.AT_SYMLINK_NOFOLLOW)
+			}
+			unix.Close(up)
+		}
+		unix.Close(at)
+		return err
+	})
+	if reconcile.BlameOf(err) != reconcile.OfRelease || len(err.Error()) > 300 {
+		t.Errorf("%v", err)
+	}
+	if left, err := os.ReadDir(p.releases()); err != nil || len(left) != 0 {
+		t.Errorf("%v stays (%v)", left, err)
+	}
+}

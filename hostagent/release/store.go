@@ -179,7 +179,11 @@ func (s *Store) make(ctx context.Context, p Place, tmp string, own owner, fill f
 		}
 		scan = m.scanBuilt
 	}
-	if err := scan(ctx, tmp, own, saw); err != nil {
+	switch err := scan(ctx, tmp, own, saw); {
+	case errors.Is(err, unix.ENAMETOOLONG): // and the error would show the path
+		return reconcile.ReleaseFault(errors.New("the tree is so deep that paths in it are longer than the kernel takes (4,095 bytes)"),
+			"See what builds directories in directories, and bump to a commit without it")
+	case err != nil:
 		return durable.HostFault(err)
 	}
 	if err := s.store(m, saw, tmp); err != nil {
