@@ -1,8 +1,10 @@
 package hostagent
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/url"
 	"os"
@@ -18,6 +20,9 @@ import (
 
 	"drydock/spec"
 )
+
+// DefaultState is the state directory of a host that names none.
+const DefaultState = "/var/lib/drydock"
 
 // Config is the host's own file, hostagent.hcl, with every default filled in.
 type Config struct {
@@ -51,7 +56,6 @@ const (
 	minPoll       = time.Second
 	maxPoll       = 24 * time.Hour
 	maxParallel   = 1000
-	defaultState  = "/var/lib/drydock"
 )
 
 var (
@@ -81,7 +85,7 @@ func (w word) String() string { return fmt.Sprintf("%s, in at most %d letters", 
 func LoadConfig(path string) (Config, hcl.Diagnostics) {
 	f, err := os.Open(path)
 	if err != nil {
-		return Config{}, fileProblem(path, err, "Write it, or name another file with --config.")
+		return Config{}, fileProblem(path, err, missing(err))
 	}
 	defer f.Close()
 	src, err := io.ReadAll(io.LimitReader(f, maxConfigFile+1))
@@ -92,9 +96,24 @@ func LoadConfig(path string) (Config, hcl.Diagnostics) {
 	return parseConfig(path, src, hostname, os.Getenv("CREDENTIALS_DIRECTORY"))
 }
 
+// example is where the packages put a hostagent.hcl to begin with.
+const example = "/usr/share/doc/hostagent/examples/hostagent.hcl"
+
+func missing(err error) string {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "It must be a file that this user may read; or name another with --config."
+	}
+	return "Provisioning writes it. One to begin with is " + example + ", and `man hostagent.hcl` has every word of it. Another file is named with --config."
+}
+
+// fileProblem has no Subject: there is no line to show.
 func fileProblem(path string, err error, hint string) hcl.Diagnostics {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		err = pathErr.Err
+	}
 	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Cannot read the configuration",
-		Detail: fmt.Sprintf("%s: %v. %s", path, err, hint), Subject: &hcl.Range{Filename: path, Start: hcl.InitialPos, End: hcl.InitialPos}}}
+		Detail: fmt.Sprintf("%s: %v. %s", path, err, hint)}}
 }
 
 func parseConfig(path string, src []byte, hostname, credentials string) (Config, hcl.Diagnostics) {
@@ -107,7 +126,7 @@ func parseConfig(path string, src []byte, hostname, credentials string) (Config,
 	}
 	c := Config{
 		Host:     spec.Host{Name: hostname, OS: runtime.GOOS, Arch: runtime.GOARCH, Labels: map[string]string{}},
-		Parallel: 2, State: defaultState,
+		Parallel: 2, State: DefaultState,
 		Source: SourceConfig{Branch: "main", Poll: 60 * time.Second},
 	}
 	d := &configDecoder{path: path, config: &c}

@@ -70,6 +70,9 @@ func (r *resolver) follow(ctx context.Context) resolved {
 			return r.stay(ctx, accepted, err)
 		}
 	}
+	if out.want.Commit == "" { // nothing is declared for this environment, and never was
+		return r.stay(ctx, "", errors.Join(herr, out.err))
+	}
 	r.last, r.seen = out, snap.Commit
 	out.err = errors.Join(herr, out.err)
 	return out
@@ -144,7 +147,11 @@ func (r *resolver) local(ctx context.Context) resolved {
 	if err != nil {
 		return r.stay(ctx, "", err)
 	}
-	return r.read(ctx, snap)
+	out := r.read(ctx, snap)
+	if out.want.Commit == "" {
+		return r.stay(ctx, "", out.err)
+	}
+	return out
 }
 
 // accepted is the high-water mark: the journal's, or the clone's where the
@@ -237,14 +244,14 @@ func (r *resolver) hold(ctx context.Context, want spec.Wanted, m reconcile.Memor
 // faults are what holds this host's whole environment at a commit.
 func (r *resolver) faults(fleet *spec.Fleet, commit string) error {
 	env := r.Host.Environment
+	if !slices.Contains(fleet.Environments(), env) {
+		return fmt.Errorf("commit %s has no folder %s/ with *.hcl files: this host's hostagent.hcl names the wrong environment, or the folder is to be made, if only with an empty file", spec.Short(commit), env)
+	}
 	if diags := fleet.Faults(env); diags.HasErrors() {
 		return &SpecError{Commit: commit, Diags: diags}
 	}
 	if diags := fleet.CheckVersion(r.Version); diags.HasErrors() {
 		return &SpecError{Commit: commit, Diags: diags}
-	}
-	if !slices.Contains(fleet.Environments(), env) {
-		return fmt.Errorf("commit %s has no folder %s/; an environment with no service still needs one, or this host's hostagent.hcl names the wrong environment", spec.Short(commit), env)
 	}
 	return nil
 }

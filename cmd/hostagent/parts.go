@@ -271,6 +271,7 @@ func loadConfig(f *flags) (hostagent.Config, error) {
 	cfg, diags := hostagent.LoadConfig(f.config)
 	if diags.HasErrors() {
 		printDiagnostics(f.Err, f.config, diags)
+		goesOn(f)
 		return cfg, exit(exitError)
 	}
 	return cfg, nil

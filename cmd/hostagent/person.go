@@ -45,6 +45,9 @@ func personCommand(f *flags, verb, short string, args cobra.PositionalArgs) *cob
 			if note != "" {
 				fmt.Fprintln(f.Err, note)
 			}
+			if verb == "sync" {
+				fmt.Fprintln(f.Err, "the agent looks again now; this is how it stood before, and `hostagent status` says what comes of it")
+			}
 			var st reconcile.HostStatus
 			if err := c.Status(cmd.Context(), &st); err != nil {
 				return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -77,6 +78,9 @@ It needs nothing but its configuration file; see ` + "`drydock explain hostagent
 		personCommand(f, "undrain", "Put a service back into rotation", cobra.ExactArgs(1)),
 		versionCommand(f), manCommand(),
 	)
+	for _, c := range root.Commands() {
+		checkArgs(c)
+	}
 	err := root.ExecuteContext(ctx)
 	var code exit
 	switch {
@@ -87,6 +91,24 @@ It needs nothing but its configuration file; see ` + "`drydock explain hostagent
 	}
 	complain(s.Err, err)
 	return exitError
+}
+
+// checkArgs lets a wrong number of arguments say how the command is called.
+func checkArgs(c *cobra.Command) {
+	inner := c.Args
+	if inner == nil {
+		return
+	}
+	c.Args = func(cmd *cobra.Command, args []string) error {
+		err := inner(cmd, args)
+		switch {
+		case err == nil:
+			return nil
+		case !strings.Contains(cmd.Use, " "):
+			return fmt.Errorf("%s takes no arguments, and %q is one. It is: %s", cmd.Name(), args[0], cmd.CommandPath())
+		}
+		return fmt.Errorf("%s: %w. It is: hostagent %s", cmd.Name(), err, cmd.Use)
+	}
 }
 
 func (f *flags) valid() error {

@@ -168,9 +168,11 @@ func printPlan(w io.Writer, p hostagent.PlanReport) {
 		if s.State == reconcile.Halted {
 			halted = append(halted, s.Service)
 		}
-		if len(steps) == 0 && s.State == reconcile.Converged && s.Reason == "" {
-			quiet++
-			continue
+		if len(steps) == 0 && s.State == reconcile.Converged {
+			quiet++ // also where a person holds it out of rotation, which is said below
+			if s.Reason == "" {
+				continue
+			}
 		}
 		word := s.State.String()
 		if len(steps) > 0 {

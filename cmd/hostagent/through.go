@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"regexp"
 
 	"drydock/hostagent"
 	"drydock/hostagent/api"
@@ -32,6 +35,23 @@ func planThroughAgent(ctx context.Context, cfg hostagent.Config) (rep hostagent.
 func checkHostThroughAgent(ctx context.Context, cfg hostagent.Config) (rep hostagent.HostReport, ran bool, err error) {
 	err = api.NewClient(cfg.State).CheckHost(ctx, &rep)
 	return rep, !errors.Is(err, api.ErrNoAgent), err
+}
+
+var stateLine = regexp.MustCompile(`(?m)^\s*state\s*=\s*"(/[^"]*)"`)
+
+// goesOn says of an agent that runs here that a faulty configuration has not
+// stopped it. What the file says of its state directory is believed as far as it
+// can be read.
+func goesOn(f *flags) {
+	state := hostagent.DefaultState
+	src, err := os.ReadFile(f.config)
+	if m := stateLine.FindSubmatch(src); err == nil && m != nil {
+		state = string(m[1])
+	}
+	var st reconcile.HostStatus
+	if api.NewClient(state).Status(context.Background(), &st) == nil {
+		fmt.Fprintf(f.Err, "An agent runs here (%s) and goes on with the configuration that it has read before. It takes up this file once that is put right.\n", state)
+	}
 }
 
 // served is the agent as the API serves it.
