@@ -526,7 +526,7 @@ func live(t *testing.T, first, second packaged) {
 	wantAll(t, y.says("hostagent", "version"), "v0.2.0")
 
 	// Purged: the state goes, the service and what is the host's stay.
-	apt("purge", "hostagent")
+	wantAll(t, apt("purge", "hostagent"), "hostagent: forgotten with /var/lib/drydock: which releases failed here")
 	y.want("", "ls", "/var/lib/drydock")
 	y.want("", "find", "/etc/systemd/system", "-name", "hostagent*")
 	y.Must(t, "test", "-e", "/etc/drydock/hostagent.hcl")
@@ -534,6 +534,14 @@ func live(t *testing.T, first, second packaged) {
 	if now := y.process(); now != service {
 		t.Errorf("the purge cost the service its process: %s, then %s", service, now)
 	}
+
+	// Installed once more: it finds again what runs, and leaves it as it is.
+	apt("install", two)
+	y.converged("1.1.0")
+	if now := y.process(); now != service {
+		t.Errorf("the state that was lost cost the service its process: %s, then %s", service, now)
+	}
+	apt("purge", "hostagent")
 
 	// Where nothing may be started, nothing is.
 	y.WriteFile(t, "/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)
