@@ -224,7 +224,8 @@ func (d differ) deploy(phases set, detail string) ServicePlan {
 	if p.First {
 		phases &^= phaseSet(Drain)
 	}
-	b := build{host: d.host, target: *d.want, running: running, purpose: Deploy, detail: p.Reason, drains: r.Drains}
+	b := build{host: d.host, target: *d.want, running: running, purpose: Deploy, detail: p.Reason, drains: r.Drains, down: d.down()}
+	p.Down = b.down
 	p.Steps = d.needed(b.candidates(phases), phases)
 	p.Slot = !p.First && d.slot(p.Steps)
 	return p

@@ -12,7 +12,8 @@ func (d differ) mend(s spec.Service) ServicePlan {
 	p := ServicePlan{Service: d.name, State: Converged, Purpose: Mend, Target: s}
 	r := d.have
 	phases, why := d.drift(s)
-	b := build{host: d.host, target: s, running: r.Running, purpose: Mend, drains: r.Drains}
+	b := build{host: d.host, target: s, running: r.Running, purpose: Mend, drains: r.Drains, down: d.down()}
+	p.Down = b.down
 	if phases != 0 {
 		p.State, p.Reason, b.detail = Drifted, join(why), join(why)
 		if r.Repairs >= repairsThatHalt && r.MendedIn == d.boot && d.at.Sub(r.Mended) <= repairHolds {

@@ -259,6 +259,10 @@ type Step struct {
 	// name: it ends a person's drain too, however that was made.
 	Asked bool `json:"-"`
 
+	// Down is true for a drain of a service that does not run: nobody's
+	// session is left to wait for.
+	Down bool `json:"-"`
+
 	// Note is what the step's driver wrote down last when it did this step
 	// before, and did not end; "" otherwise.
 	Note string `json:"-"`

@@ -24,7 +24,8 @@ type Drivers interface {
 type Slots interface {
 	// Take never waits: it returns the release function, or the gate that says
 	// who is out. force takes one even past the limit, for a plan that was
-	// committed before the agent was last started.
+	// committed before the agent was last started, and for a service that does
+	// not run: it is out whatever anybody allows.
 	Take(ctx context.Context, service string, force bool) (release func(), shut Gate, err error)
 }
 

@@ -133,7 +133,7 @@ func (c *carrying) prepare(life, until context.Context) Outcome {
 	}
 	c.previews = c.Preview(until, c.plan) // before the slot: it may take a while
 	if c.plan.Slot {
-		release, g, err := c.Slots.Take(until, c.plan.Service, false)
+		release, g, err := c.Slots.Take(until, c.plan.Service, c.plan.Down)
 		if err != nil || !g.Open() {
 			c.out.Err = err
 			if err != nil {

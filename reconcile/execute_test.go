@@ -980,3 +980,31 @@ func TestMoreThanOneIsMissing(t *testing.T) {
 		}
 	})
 }
+
+// What does not run is out whatever anybody allows: its repair, or the release
+// that comes meanwhile, waits for no slot, and its drain for no session.
+func TestTheDeadWaitForNoSlot(t *testing.T) {
+	for _, wanted := range []string{"1", "2"} {
+		synctest.Test(t, func(t *testing.T) {
+			w := scenario{}.setUp(t)
+			w.wants(declared("web", wanted))
+			w.slots = NewHostSlots(1)
+			if _, _, err := w.slots.Take(t.Context(), "other", false); err != nil {
+				t.Fatal(err)
+			}
+			e := w.engine()
+			if _, outs := w.pass(e); wanted == "2" && outs[0].Gate.Name != "slot" {
+				t.Fatalf("while it serves: %+v", outs[0])
+			}
+			delete(w.Running, "web")
+			for _, s := range DiffOne("web", w.want, w.observe()).Steps {
+				if s.Down != (s.Phase == Drain) {
+					t.Errorf("%s: down is %v", s.ID, s.Down)
+				}
+			}
+			if _, outs := w.pass(e); !outs[0].Gate.Open() || outs[0].Err != nil || w.state() != "web converged runs "+wanted {
+				t.Errorf("%+v, %s", outs[0], w.state())
+			}
+		})
+	}
+}

@@ -73,8 +73,9 @@ type ServicePlan struct {
 	// Slot is true where the steps take a serving service out of rotation.
 	Slot bool `json:"-"`
 
-	// Down and Left are for a service that halted: what was started last does
-	// not run; and what halted runs in the place of what is remembered.
+	// Down: what was started last does not run. Such a service is out already,
+	// so that it waits for no slot. Left, after a halt: what halted runs in the
+	// place of what is remembered.
 	Down, Left bool `json:"-"`
 
 	// Records are what must be remembered before the steps, and need no step

@@ -97,7 +97,7 @@ func (d differ) resume() ServicePlan {
 		Service: d.name, State: Progressing, Reason: o.Reason, Purpose: o.Purpose, Target: o.Target, Foreign: o.Foreign,
 		First: d.have.Running == nil, Resume: true,
 	}
-	b := build{host: d.host, target: o.Target, running: d.have.Running, purpose: o.Purpose, foreign: o.Foreign, detail: o.Reason, drains: d.have.Drains}
+	b := build{host: d.host, target: o.Target, running: d.have.Running, purpose: o.Purpose, foreign: o.Foreign, detail: o.Reason, drains: d.have.Drains, down: d.down()}
 	done := true // but for hooks after the undrain: nothing is taken out once more
 	for _, s := range b.candidates(everyPhase) {
 		if slices.Contains(o.Steps, s.ID) {
@@ -124,6 +124,12 @@ func (d differ) halted() ServicePlan {
 	return p
 }
 
+// down reports whether what was started last is known not to run.
+func (d differ) down() bool {
+	r := d.have.Running
+	return r != nil && r.Foreign == "" && r.Service.Start != nil && d.found[r.Service.Start.ID()].Is == Absent
+}
+
 // standing says what runs since a halt: nothing, what halted, or what ran before.
 func (d differ) standing(p ServicePlan) ServicePlan {
 	r := d.have
@@ -134,7 +140,7 @@ func (d differ) standing(p ServicePlan) ServicePlan {
 	begun := slices.ContainsFunc([]Phase{Start, Check, Undrain}, func(ph Phase) bool {
 		return strings.HasPrefix(r.Halt.Step, d.name+"/"+ph.String()+"/")
 	})
-	p.Down = c.Is == Absent
+	p.Down = d.down()
 	p.Left = c.Is == Altered || c.Is == Present && begun && d.installed(&r.Running.Service).Is != Present
 	return p
 }

@@ -17,6 +17,7 @@ type build struct {
 	foreign string // a revert's target, where that is not a release of ours
 	detail  string
 	drains  map[string]DrainedByUs
+	down    bool // what ran does not
 }
 
 // candidates are all steps that a plan for these phases could have. The
@@ -144,6 +145,7 @@ func (b build) step(p Phase, blk spec.Block, suffix string) Step {
 	if b.running != nil {
 		s.Previous = b.running.Service.Release.Version
 	}
+	s.Down = b.down && p == Drain
 	if p == Install {
 		s.Adopt = b.foreign
 	}

@@ -106,6 +106,9 @@ func (d *Drain) Do(ctx context.Context, s reconcile.Step) error {
 	if err := durable.Remove(c.Path); err != nil {
 		return fault(err)
 	}
+	if s.Down {
+		c.Wait = 0 // who is still sent to it finds nobody there, drained or not
+	}
 	timer := time.NewTimer(time.Duration(c.Wait))
 	defer timer.Stop()
 	select {

@@ -72,6 +72,12 @@ func TestDrainWaits(t *testing.T) {
 		if took := time.Since(began); took != 5*time.Second {
 			t.Errorf("waited %v", took)
 		}
+		dead := c.Step
+		dead.Down = true
+		began = time.Now()
+		if err := c.New(c.Env).Do(t.Context(), dead); err != nil || time.Since(began) != 0 {
+			t.Errorf("waited %v for what does not run: %v", time.Since(began), err)
+		}
 	})
 }
 

@@ -52,6 +52,21 @@ func TestDrainWaitsForTheLastSession(t *testing.T) {
 	}
 }
 
+// Nobody's session is waited for where nothing runs that could serve it.
+func TestDrainOfWhatDoesNotRun(t *testing.T) {
+	y := newYard(t, "", "web-1")
+	a := y.at(t, "web-1", "1h")
+	answered := y.slow(t, y.apps[0])
+	a.drain.Down = true
+	if err := ended(t, a.doing(t)); err != nil {
+		t.Error(err)
+	}
+	y.apps[0].Release()
+	if err := ended(t, answered); err != nil {
+		t.Errorf("the request failed: %v", err)
+	}
+}
+
 // A request that waits for this very server in HAProxy's queue, as a sticky
 // one does, is a request that the server will get.
 func TestDrainWaitsForTheQueue(t *testing.T) {

@@ -116,7 +116,7 @@ func (d *Drain) Do(ctx context.Context, s reconcile.Step) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	w := &watch{place: p, asked: s.Asked, say: func(format string, args ...any) { d.say(s, format, args...) }, until: time.Now().Add(p.timeout)}
+	w := &watch{place: p, asked: s.Asked, down: s.Down, say: func(format string, args ...any) { d.say(s, format, args...) }, until: time.Now().Add(p.timeout)}
 	if s.Phase == reconcile.Undrain {
 		err = w.undrain(ctx)
 	} else {

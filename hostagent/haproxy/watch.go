@@ -13,6 +13,7 @@ import (
 type watch struct {
 	place
 	say   func(format string, args ...any)
+	down  bool      // the server's process has ended: no session is waited for
 	asked bool      // a person asked for the undrain: their maintenance ends too
 	until time.Time // when the block's timeout is over
 
@@ -44,7 +45,7 @@ func (w *watch) drain(ctx context.Context) error {
 				w.say("%s: the drain was lost, as by a reload of HAProxy, and is set again", w.place)
 			}
 			idle, ours, pause = false, ours || set, lookAgain
-		case v.left() == 0 && idle:
+		case v.left() == 0 && idle, w.down:
 			return nil
 		default:
 			w.error, idle = time.Time{}, v.left() == 0
