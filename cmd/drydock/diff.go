@@ -38,15 +38,19 @@ type serviceDifference struct {
 	Authors []string `json:"authors"` // of these, sorted
 }
 
+// usualBase is what people compare with: what hosts follow, as it was when this
+// clone last heard of it.
+const usualBase = "origin/main"
+
 func newDiff(s streams) *cobra.Command {
 	var dir, host, output string
 	cmd := &cobra.Command{
-		Use:   "diff BASE [HEAD]",
+		Use:   "diff [BASE [HEAD]]",
 		Short: "What merging would deploy",
 		Long: `Diff compares what two commits declare: which services get another revision, on
 which hosts, which changes and authors it carries (from the Drydock-Change
-trailers of the commits between), and which gates hosts will wait for. HEAD is
-the checked-out commit if not said.
+trailers of the commits between), and which gates hosts will wait for. BASE is
+origin/main if not said, and HEAD the checked-out commit.
 
 "base...head" compares with the commit where the two parted, as git does: what a
 pull request brings. --output markdown is the comment for one.
@@ -56,8 +60,11 @@ compared all the same.`,
 		Example: `  drydock diff origin/main
   drydock diff origin/main...HEAD --output markdown
   drydock diff HEAD~1 --host name=web-1,role=web`,
-		Args: cobra.RangeArgs(1, 2),
+		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				args = []string{usualBase}
+			}
 			base, head := args[0], "HEAD"
 			merge := false
 			if a, b, ok := strings.Cut(base, "..."); ok && len(args) == 1 {
@@ -76,6 +83,9 @@ compared all the same.`,
 				return wrong(cmd, "diff: two commits are compared: BASE HEAD, BASE..HEAD or BASE...HEAD")
 			}
 			d, err := compare(cmd.Context(), dir, base, head, merge, spec.CompareOptions{Host: h, Now: time.Now()})
+			if err != nil && cmd.Flags().NArg() == 0 && strings.Contains(err.Error(), usualBase) {
+				return fmt.Errorf("%w\nNo BASE was given, so that %s was taken; another is given as: drydock diff BASE", err, usualBase)
+			}
 			if err != nil {
 				return err
 			}

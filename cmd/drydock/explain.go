@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"drydock/spec"
 	"github.com/spf13/cobra"
@@ -22,6 +24,13 @@ func newExplain(s streams) *cobra.Command {
 				path = args[0]
 			}
 			r, err := spec.Look(path)
+			if places := deeper(path); err != nil && len(places) > 0 {
+				list := strings.Join(places[:min(len(places), mostPlaces)], ", ")
+				if more := len(places) - mostPlaces; more > 0 {
+					list += fmt.Sprintf(" and %d more", more)
+				}
+				return fmt.Errorf("%s does not stand at the language's top, but inside it: %s\nRun: drydock explain %s", path, list, places[0])
+			}
 			if err != nil {
 				return err
 			}
@@ -40,6 +49,41 @@ func newExplain(s streams) *cobra.Command {
 	}
 	outputFlag(cmd, &output, "text", "json")
 	return cmd
+}
+
+// mostPlaces bounds how many places an error names.
+const mostPlaces = 6
+
+// deeper are the entries of the reference whose path ends in this one: who asks
+// for migrate means service.migrate. A profile has what a service has, and is not
+// named beside it.
+func deeper(path string) (places []string) {
+	next := []string{"", "hostagent.hcl"}
+	for len(next) > 0 {
+		r, err := spec.Look(next[0])
+		next = next[1:]
+		if err != nil {
+			continue
+		}
+		var inside []string
+		for _, b := range r.Blocks {
+			inside = append(inside, b.Path)
+			next = append(next, b.Path)
+		}
+		for _, a := range r.Attributes {
+			inside = append(inside, r.Path+"."+a.Name)
+		}
+		for _, p := range inside {
+			twin, ofProfile := strings.CutPrefix(p, "profile.")
+			if path != "" && strings.HasSuffix(p, "."+path) && !(ofProfile && slices.Contains(places, "service."+twin)) {
+				places = append(places, p)
+			}
+		}
+	}
+	slices.SortStableFunc(places, func(a, b string) int {
+		return strings.Count(a, ".") - strings.Count(b, ".")
+	})
+	return places
 }
 
 // referencePaths are the entries one step below the last dot of a word.
