@@ -9,6 +9,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -464,7 +465,7 @@ func TestABuildThatNeverEnds(t *testing.T) {
 func fetchUntilKilled(state, path, commitAndURL string) int {
 	commit, url, _ := strings.Cut(commitAndURL, " ")
 	block := spec.Block{Type: "install", Driver: "git", Config: fmt.Appendf(nil,
-		`{"path":%q,"url":%q,"build":["/bin/sh","-c","(while :; do echo x > junk-$$; done) & touch begun; wait"],"keep":5,"user":"","timeout":"5m0s"}`, path, url)}
+		`{"path":%q,"url":%q,"build":["/bin/sh","-c","(while :; do echo x > junk-$$; done) 2>/dev/null & touch begun; wait"],"keep":5,"user":"","timeout":"5m0s"}`, path, url)}
 	s := reconcile.Step{ID: "web/fetch/git", Service: "web", Phase: reconcile.Fetch, Block: block,
 		Target: spec.Service{Name: "web", Install: &block, Release: spec.Release{Version: "1.0", Digest: "git:" + commit, Attempt: 1}}}
 	fmt.Println(New(Options{Env: reconcile.Env{StateDir: state}}).Do(context.Background(), s))
@@ -494,6 +495,12 @@ func TestABuildWhoseAgentIsKilled(t *testing.T) {
 	if kin, err := proc.Find(proc.Trait{Mark: m}); err != nil || len(kin) == 0 {
 		t.Fatalf("nothing of the build was left behind, so this proves nothing (%v)", err)
 	}
+	t.Cleanup(func() { // where the guard is gone
+		kin, _ := proc.Find(proc.Trait{Mark: m})
+		for _, k := range kin {
+			_ = k.Signal(syscall.SIGKILL)
+		}
+	})
 	r.more["build"] = []string{"/bin/sh", "-c", "ls > built"}
 	r.deploy("1.0", commit)
 	r.current("built", "app\nbuilt\n")
