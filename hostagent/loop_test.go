@@ -637,3 +637,47 @@ func TestShutGateIsLoggedOnce(t *testing.T) {
 		}
 	})
 }
+
+// A look that differs in a port only says nothing new, and none fills the log.
+func TestLooksAreLoggedSparingly(t *testing.T) {
+	var log bytes.Buffer
+	o := newHost(t).options()
+	o.Log = slog.New(slog.NewTextHandler(&log, nil))
+	a := New(o)
+	for i, c := range []struct {
+		saw   string
+		lines int
+	}{{"reset by 10.0.0.1:40001", 1}, {"reset by 10.0.0.1:40002", 1}, {"status 503", 2}, {"status 500", 3}, {"", 4}} {
+		a.say("web", &reconcile.Look{Step: "web/check/tcp", Failing: c.saw})
+		if n := strings.Count(log.String(), "\n"); n != c.lines {
+			t.Errorf("look %d: %d lines, expected %d\n%s", i, n, c.lines, log.String())
+		}
+	}
+	for i := range 100 {
+		a.say("web", &reconcile.Look{Step: "web/check/tcp", Failing: fmt.Sprintf("answer %d", i)})
+	}
+	if n := strings.Count(log.String(), "\n"); n != linesPerStep {
+		t.Errorf("%d lines", n)
+	}
+}
+
+// A word to put back what is in rotation is settled, also while a release
+// waits: who takes it out later keeps it out.
+func TestStaleUndrainIsSettledWhileWaiting(t *testing.T) {
+	virtual(t, func(t *testing.T, h *host) {
+		h.services([2]string{"web", "1"})
+		a := h.run(h.options())
+		pass(t, a)
+		h.commit(map[string]string{"prod/web.hcl": declared("web", "2", ""), "freeze.hcl": `freeze "x" {}`})
+		pass(t, a)
+		if _, err := h.Append(t.Context(), reconcile.Record{Kind: reconcile.Released, Service: "web"}); err != nil {
+			t.Fatal(err)
+		}
+		pass(t, a)
+		h.set(func() { delete(h.in, "web") })
+		pass(t, a)
+		if s := row(t, a, "web"); h.in["web"] || s.Gate != "freeze" {
+			t.Errorf("in rotation %v, %+v", h.in["web"], s)
+		}
+	})
+}
