@@ -37,13 +37,15 @@ func openLog(path string) (*os.File, error) {
 	fault := func(err error) error {
 		return reconcile.HostFault(fmt.Errorf("open the log: %w", err), "Make its directory, or mend what stands in its place.")
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fault(err)
-	}
-	boundLog(path)
 	// The agent may be root and the directory the service's: a link there must
 	// not make the agent write elsewhere, nor a pipe make it wait.
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o640)
+	dir, err := durable.OpenDir(nil, filepath.Dir(path), true)
+	if err != nil {
+		return nil, fault(err)
+	}
+	defer dir.Close()
+	bound(dir, filepath.Base(path))
+	f, err := os.OpenFile(durable.Below(dir, filepath.Base(path)), os.O_WRONLY|os.O_CREATE|os.O_APPEND|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o640)
 	if err != nil {
 		return nil, fault(err)
 	}
@@ -80,7 +82,16 @@ func canLog(path string) error {
 // boundLog moves a log aside that has grown too large, and reports whether it
 // had. It is best effort: a log must not stop a service.
 func boundLog(path string) bool {
-	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	dir, err := durable.OpenDir(nil, filepath.Dir(path), false)
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	return bound(dir, filepath.Base(path))
+}
+
+func bound(dir *os.File, name string) bool {
+	f, err := os.OpenFile(durable.Below(dir, name), os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return false
 	}
@@ -89,7 +100,7 @@ func boundLog(path string) bool {
 	if err != nil || !info.Mode().IsRegular() || info.Size() < maxLog {
 		return false
 	}
-	aside := path + ".1"
+	aside := durable.Below(dir, name+".1")
 	_ = os.Remove(aside)
 	to, err := os.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o640)
 	if err == nil {

@@ -51,8 +51,8 @@ func (h *held) Close() {
 func (p Place) hold(missing bool) (Place, error) {
 	h := &held{}
 	var err error
-	if h.path, err = openDir(p.Path, missing); err == nil {
-		h.releases, err = openBelow(h.path, "releases", missing)
+	if h.path, err = durable.OpenDir(nil, p.Path, missing); err == nil {
+		h.releases, err = durable.OpenDir(h.path, "releases", missing)
 	}
 	if err == nil && h.releases != nil {
 		err = p.own(h.releases)
@@ -71,132 +71,13 @@ func (p Place) own(releases *os.File) error {
 	if err := unix.Fstat(int(releases.Fd()), &st); err != nil {
 		return err
 	}
-	if ours(st.Uid) && !othersWrite(&st) {
+	if durable.Ours(&st) {
 		return nil
 	}
 	dir := filepath.Join(p.Path, "releases")
 	who := os.Geteuid()
 	return reconcile.HostFault(fmt.Errorf("%s is uid %d's with mode %04o, and others than the agent can put links there", dir, st.Uid, st.Mode&0o7777),
 		fmt.Sprintf("Make it the agent's own (chown %[1]d %[2]s && chmod go-w %[2]s); the releases in it stay their user's", who, dir))
-}
-
-func ours(uid uint32) bool { return uid == 0 || int(uid) == os.Geteuid() }
-
-// othersWrite reports whether another than its owner can add to a directory.
-func othersWrite(st *unix.Stat_t) bool {
-	group := st.Gid != 0 && int(st.Gid) != os.Getegid()
-	return st.Mode&0o002 != 0 || group && st.Mode&0o020 != 0
-}
-
-// openDir opens the directory of an absolute path.
-func openDir(path string, missing bool) (*os.File, error) { return open(nil, path, missing) }
-
-// openBelow opens a directory in another.
-func openBelow(dir *os.File, part string, missing bool) (*os.File, error) {
-	return open(dir, part, missing)
-}
-
-// open opens what path leads to from dir, which stays open; nil is the root.
-func open(dir *os.File, path string, missing bool) (*os.File, error) {
-	w := walker{path: path, missing: missing}
-	var err error
-	if dir != nil {
-		w.path = filepath.Join(dir.Name(), path)
-		w.fd, err = unix.FcntlInt(dir.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-	} else {
-		w.fd, err = unix.Open("/", openFlags, 0)
-	}
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: w.path, Err: err}
-	}
-	for w.todo = strings.Split(path, "/"); err == nil && len(w.todo) > 0; {
-		part := w.todo[0]
-		w.todo = w.todo[1:]
-		if part != "" && part != "." {
-			err = w.step(part)
-		}
-	}
-	if err != nil {
-		unix.Close(w.fd)
-		var f *reconcile.Fault
-		if !errors.As(err, &f) {
-			err = &fs.PathError{Op: "open", Path: w.path, Err: err}
-		}
-		return nil, err
-	}
-	return os.NewFile(uintptr(w.fd), w.path), nil
-}
-
-const (
-	openFlags = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	maxLinks  = 40 // the kernel's own
-)
-
-// walker goes down a path, holding where it is.
-type walker struct {
-	path    string // for people
-	missing bool   // make what is not there
-	fd      int
-	todo    []string
-	links   int
-}
-
-func (w *walker) step(part string) error {
-	next, err := unix.Openat(w.fd, part, openFlags, 0)
-	if errors.Is(err, unix.ENOENT) && w.missing {
-		if err := unix.Mkdirat(w.fd, part, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {
-			return err
-		}
-		if err := durable.SyncDir(fmt.Sprintf("/proc/self/fd/%d", w.fd)); err != nil {
-			return err
-		}
-		next, err = unix.Openat(w.fd, part, openFlags, 0)
-	}
-	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
-		return w.follow(part)
-	}
-	if err == nil {
-		w.enter(next)
-	}
-	return err
-}
-
-func (w *walker) enter(fd int) {
-	unix.Close(w.fd)
-	w.fd = fd
-}
-
-// follow goes on where the link called part leads.
-func (w *walker) follow(part string) error {
-	buf := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(w.fd, part, buf)
-	if errors.Is(err, unix.EINVAL) {
-		return unix.ENOTDIR
-	}
-	if err != nil {
-		return err
-	}
-	if w.links++; w.links > maxLinks {
-		return unix.ELOOP
-	}
-	var dir, link unix.Stat_t
-	if err := errors.Join(unix.Fstat(w.fd, &dir), unix.Fstatat(w.fd, part, &link, unix.AT_SYMLINK_NOFOLLOW)); err != nil {
-		return err
-	}
-	if !ours(dir.Uid) || othersWrite(&dir) && (dir.Mode&unix.S_ISVTX == 0 || !ours(link.Uid)) {
-		return reconcile.HostFault(fmt.Errorf("%s leads through the link %q, which others than root can change", w.path, part),
-			"Put a directory there, or declare the path that is meant")
-	}
-	target := string(buf[:n])
-	if filepath.IsAbs(target) {
-		root, err := unix.Open("/", openFlags, 0)
-		if err != nil {
-			return err
-		}
-		w.enter(root)
-	}
-	w.todo = append(strings.Split(target, "/"), w.todo...)
-	return nil
 }
 
 // told gives an error the names that people know instead of those of what is held.
