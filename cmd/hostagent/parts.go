@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/hashicorp/hcl/v2"
 
@@ -111,7 +112,7 @@ func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, h
 			Private: cfg.State, Credential: credentials.Read, Note: noting(j, f.secrets),
 			Output: func(s reconcile.Step) io.Writer { return outputLog{log, s, f.secrets} },
 		}),
-		Credential: credentials.Check, Scrub: f.secrets.Scrub,
+		Credential: credentials.Check, Scrub: func(text string) string { return plain(f.secrets.Scrub(text)) },
 		Log: log, Now: now, Jitter: spread, Boot: boot,
 		Rename: renaming(filepath.Join(cfg.State, driversDir)),
 		Watch:  h.watch, Quiet: h.quiet, Polled: h.poll, Passed: h.pass, Migrating: h.migrating,
@@ -173,6 +174,17 @@ func noting(j *journal.Journal, secrets *hostagent.Secrets) noter {
 		_, err := j.Append(ctx, rec)
 		return err
 	}
+}
+
+// plain is text without what a terminal obeys: whatever answers an agent, from
+// a load balancer to a database, may send it, and people read status in one.
+func plain(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
 }
 
 // renaming moves what each driver keeps of a service, a folder of its name.
