@@ -47,7 +47,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"agent":         cmdAgent,
 			"start":         cmdStart,
-			"stop":          cmdStop,
+			"stop-agent":    cmdStop,
 			"signal":        cmdSignal,
 			"ended":         cmdEnded,
 			"logged":        cmdLogged,
@@ -373,7 +373,7 @@ func cmdEnded(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// cmdStop is `stop`: SIGTERM, and a clean end.
+// cmdStop is `stop-agent` (`stop` would end the script): SIGTERM, and a clean end.
 func cmdStop(ts *testscript.TestScript, neg bool, _ []string) {
 	cmdSignal(ts, neg, []string{"TERM"})
 	cmdEnded(ts, neg, []string{"0"})
