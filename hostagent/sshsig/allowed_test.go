@@ -267,13 +267,13 @@ func TestSameVerdictAsOpenSSH(t *testing.T) {
 	moments := []string{"20260101Z", "202601010000Z", "20260101000001Z", "20260615Z", "20261231235959Z"}
 	line := rapid.Custom(func(t *rapid.T) string {
 		var options []string
-		if rapid.Bool().Draw(t, "has namespaces") {
+		if rapid.IntRange(0, 3).Draw(t, "has namespaces") == 0 {
 			options = append(options, `namespaces="`+lists([]string{"git", "a@b", "*"}).Draw(t, "namespaces")+`"`)
 		}
-		if i := rapid.IntRange(0, 8).Draw(t, "after"); i < len(moments) {
+		if i := rapid.IntRange(0, 19).Draw(t, "after"); i < len(moments) {
 			options = append(options, `valid-after="`+moments[i]+`"`)
 		}
-		if i := rapid.IntRange(0, 8).Draw(t, "before"); i < len(moments) {
+		if i := rapid.IntRange(0, 19).Draw(t, "before"); i < len(moments) {
 			options = append(options, `Valid-Before="`+moments[i]+`"`)
 		}
 		fields := []string{lists(names).Draw(t, "principals")}
@@ -284,7 +284,7 @@ func TestSameVerdictAsOpenSSH(t *testing.T) {
 	})
 	accepted, refused := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
-		file := strings.Join(rapid.SliceOfN(line, 1, 5).Draw(t, "lines"), "\n") + "\n"
+		file := strings.Join(rapid.SliceOfN(line, 2, 8).Draw(t, "lines"), "\n") + "\n"
 		ours, err := sshsig.ParseAllowedSigners([]byte(file), "signers")
 		if err != nil {
 			t.Skip("a line is never valid: ", err)
@@ -312,7 +312,8 @@ func TestSameVerdictAsOpenSSH(t *testing.T) {
 		sameFound(t, keygen, allowed, ours, path(0, "git"), sigs[path(0, "git")])
 		sameNames(t, keygen, allowed, ours, names)
 	})
-	if accepted < 5 || refused < 5 {
+	t.Logf("%d accepted, %d refused", accepted, refused)
+	if accepted < 20 || refused < 20 {
 		t.Errorf("%d accepted, %d refused: the test has become one-sided", accepted, refused)
 	}
 }
