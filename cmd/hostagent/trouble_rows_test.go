@@ -193,9 +193,9 @@ func (h *harbour) session() (end func()) {
 func unitTrouble() []trouble {
 	const at = "/etc/systemd/system/web.service"
 	away := func(h *harbour, more string) func() {
-		h.zone.host.Must(h.t, "sh", "-ec", "mv "+at+" /root/; "+more+"systemctl daemon-reload")
+		h.zone.host.Must(h.t, "sh", "-ec", "mv "+at+" /var/tmp/; "+more+"systemctl daemon-reload")
 		return func() {
-			h.zone.host.Must(h.t, "sh", "-ec", "rm -f "+at+"; mv /root/web.service "+at+"; systemctl daemon-reload")
+			h.zone.host.Must(h.t, "sh", "-ec", "rm -f "+at+"; mv /var/tmp/web.service "+at+"; systemctl daemon-reload")
 		}
 	}
 	limits := func(h *harbour, more string) func() {

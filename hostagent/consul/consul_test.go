@@ -28,23 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const secret = "8f9d0e51-11d2-4a5f-9c3e-00000000beef"
 
-// log is what a driver says.
-type log struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
+type log = drivertest.Log
 
 // drain is a case at an address; attrs replace what its block says.
 func drain(t *testing.T, address string, attrs map[string]any) (drivertest.Case, *log) {

@@ -25,23 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const two = "server 127.0.0.1:1; # first\nserver 127.0.0.1:2 weight=3;\n"
 
-// log is what a driver says.
-type log struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
+type log = drivertest.Log
 
 func newEnv(t *testing.T) (reconcile.Env, *log) {
 	l := &log{}
