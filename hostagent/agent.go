@@ -24,6 +24,7 @@ type Options struct {
 	Version  string // of this build, which a repository's min_version asks for
 
 	Source  Source
+	Trust   *Trust // nil: any fast-forward commit is accepted, and nobody's consent can be read
 	Journal reconcile.Journal
 	Drivers *Registry
 

@@ -29,10 +29,11 @@ type Config struct {
 	Host        spec.Host // Environment is the config's
 	Parallel    int       // services out of rotation at once; at least 1
 	Source      SourceConfig
-	Alone       bool     // coordinate "alone": declared the only host there is
-	State       string   // absolute
-	Credentials []string // directories, in the order in which they are looked into
-	Listen      string   // host:port for metrics, or "" for none
+	Trust       *TrustConfig // nil: no trust block
+	Alone       bool         // coordinate "alone": declared the only host there is
+	State       string       // absolute
+	Credentials []string     // directories, in the order in which they are looked into
+	Listen      string       // host:port for metrics, or "" for none
 
 	// Files are those whose change is a change of configuration: the file
 	// itself and what it names.

@@ -33,6 +33,15 @@ type Surroundings struct {
 	// Alone is true on a host that was declared the only one
 	// (`coordinate "alone" {}`); false means that nobody coordinates.
 	Alone bool
+	// Consent is what people have agreed to; nil: nobody was asked to say.
+	Consent Consent
+}
+
+// Consent says what people have still to agree to before a plan may fetch
+// anything: the gates approval, attestation and freshness. It is a function of
+// the plan and its surroundings; signatures were checked when it was made.
+type Consent interface {
+	Gate(p ServicePlan, s Surroundings) Gate
 }
 
 // gate is a row of the tables below: a name, and a function that returns the
@@ -47,7 +56,7 @@ type gate struct {
 // here; the slot, which is taken and not asked, is always the last and is the
 // executor's.
 var (
-	trustGates  = []gate{{"declaration", holds}, {"paused", paused}}
+	trustGates  = []gate{{"declaration", holds}, {"consent", consent}, {"paused", paused}}
 	timingGates = []gate{{"paused", paused}, {"freeze", frozen}, {"window", window}, {"depends_on", dependencies}, {"coordination", coordination}, {"splay", splay}}
 )
 
@@ -80,6 +89,15 @@ func holds(p ServicePlan, _ Surroundings) (Gate, bool) {
 		return Gate{}, false // what runs was let in once; a repair asks nobody
 	}
 	return Gate{Name: h.Gate, Reason: h.Reason, Missing: h.Missing, Origin: h.Origin}, true
+}
+
+// consent: what begins newly needs the people that the rules name.
+func consent(p ServicePlan, s Surroundings) (Gate, bool) {
+	if s.Consent == nil {
+		return Gate{}, false
+	}
+	g := s.Consent.Gate(p, s)
+	return g, !g.Open()
 }
 
 func paused(p ServicePlan, s Surroundings) (Gate, bool) {

@@ -164,7 +164,7 @@ func (s *side) narrow(f *Fleet, env string, h Host) {
 	here := map[string]Declared{}
 	for _, exact := range w.Services {
 		d := s.services[exact.Name]
-		d.Service, d.Digests = exact, nil
+		d.Service, d.Service.Digests = exact, nil // the host's own digest says it
 		here[exact.Name] = d
 	}
 	s.services = here

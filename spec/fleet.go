@@ -102,9 +102,8 @@ func (f *Fleet) MinVersion() (string, Origin) {
 // empty where there is one per platform.
 type Declared struct {
 	Service
-	File    string            // that declares it
-	Digests map[string]string // platform to digest, where there are several
-	Hosts   Selector
+	File  string // that declares it
+	Hosts Selector
 
 	// ReleaseRanges is where version, digest, digests and attempt are written.
 	ReleaseRanges map[string]hcl.Range

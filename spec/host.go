@@ -74,7 +74,7 @@ func (f *Fleet) For(h Host) (Wanted, hcl.Diagnostics) {
 	for _, r := range sc.removed {
 		// Declared here as well is an error of that service: it is held, not removed.
 		if r.hosts.Matches(h.Labels) && v.memo[r.name] == nil {
-			w.Removed = append(w.Removed, Removed{r.name, Origin{f.commit, r.at}})
+			w.Removed = append(w.Removed, Removed{r.name, r.hash(), Origin{f.commit, r.at}})
 		}
 	}
 	sc.drop()

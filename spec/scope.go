@@ -50,6 +50,11 @@ type removal struct {
 	at    hcl.Range
 }
 
+// hash is what people agree to: which service, and on which hosts.
+func (r removal) hash() string {
+	return hashOf(map[string]any{"removed": r.name, "hosts": r.hosts})
+}
+
 // scopeOf builds an environment's scope, once per fleet.
 func (f *Fleet) scopeOf(e *environment) *scope {
 	if e.scope == nil {

@@ -34,6 +34,10 @@ type Service struct {
 	// they are written: the same on every host of the fleet.
 	SpecHash string `json:"spec"`
 
+	// Digests are the release's by platform, where there are several: what people
+	// approve is all of them, and Release.Digest is the one of this host.
+	Digests map[string]string `json:"digests,omitempty"`
+
 	Artifact *Artifact `json:"artifact,omitempty"`
 	Drains   []Block   `json:"drains,omitempty"` // in order of declaration; undrained in reverse
 	Install  *Block    `json:"install,omitempty"`
@@ -320,6 +324,7 @@ type Override struct {
 // Removed says that a service is to be stopped and uninstalled on this host.
 type Removed struct {
 	Name   string `json:"name"`
+	Spec   string `json:"spec"` // 64 hex digits over the block, as a service's SpecHash
 	Origin Origin `json:"origin"`
 }
 
