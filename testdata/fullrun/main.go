@@ -9,6 +9,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 // event is a line of go test -json.
 type event struct {
 	Action, Package, Test, Output string
+	Elapsed                       float64 // seconds
 }
 
 func main() {
@@ -40,12 +42,13 @@ func run(args []string, full bool) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	skipped, passed, failed := read(bufio.NewScanner(out))
+	skipped, passed, failed, slow := read(bufio.NewScanner(out))
 	err = cmd.Wait()
 	missing := wanting(skipped)
 	for _, s := range missing {
 		fmt.Println("skipped:", s)
 	}
+	fmt.Println("the slowest: " + strings.Join(slowest(slow), ", "))
 	fmt.Printf("%d passed, %d failed, %d skipped\n", passed, failed, len(skipped))
 	if full && len(missing) > 0 {
 		err = errors.Join(err, fmt.Errorf("the full run skips nothing that can be installed: make deps, as root"))
@@ -53,7 +56,7 @@ func run(args []string, full bool) error {
 	return err
 }
 
-func read(lines *bufio.Scanner) (skipped []string, passed, failed int) {
+func read(lines *bufio.Scanner) (skipped []string, passed, failed int, slow []event) {
 	lines.Buffer(nil, 16<<20)
 	said := map[string]string{} // package and test -> output
 	for lines.Scan() {
@@ -63,6 +66,9 @@ func read(lines *bufio.Scanner) (skipped []string, passed, failed int) {
 			continue
 		}
 		key := e.Package + " " + e.Test
+		if e.Elapsed > 1 && e.Test != "" && !strings.Contains(e.Test, "/") {
+			slow = append(slow, e)
+		}
 		switch e.Action {
 		case "output", "build-output":
 			if e.Test == "" && (strings.HasPrefix(e.Output, "ok ") || strings.HasPrefix(e.Output, "FAIL") || e.Action == "build-output") {
@@ -87,7 +93,16 @@ func read(lines *bufio.Scanner) (skipped []string, passed, failed int) {
 			delete(said, key)
 		}
 	}
-	return skipped, passed, failed
+	return skipped, passed, failed, slow
+}
+
+// slowest are the tests to look at when the run grows too long.
+func slowest(all []event) (lines []string) {
+	slices.SortFunc(all, func(a, b event) int { return cmp.Compare(b.Elapsed, a.Elapsed) })
+	for _, e := range all[:min(len(all), 15)] {
+		lines = append(lines, fmt.Sprintf("%s.%s %.0fs", strings.TrimPrefix(e.Package, "drydock/"), e.Test, e.Elapsed))
+	}
+	return lines
 }
 
 // why is the line in which a test says why it was skipped.
