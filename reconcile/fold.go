@@ -17,6 +17,8 @@ const (
 	quarantineKept = 50        // per service; the oldest fall out
 	migrationsKept = 50        // per service, besides those of releases that are known
 	repairHolds    = time.Hour // a repair that lasted so long starts the count anew
+	sightingsKept  = 32        // the oldest: what is behind them was seen for longest
+	clockMayDiffer = 10 * time.Minute
 )
 
 // NewMemory is what a host remembers before its first record.
@@ -44,7 +46,10 @@ func (m *Memory) Apply(r Record) {
 	m.Seq = max(m.Seq, r.Seq)
 	switch r.Kind {
 	case Accepted:
-		m.Accepted = r.Commit
+		m.accept(r)
+		return
+	case Sighted:
+		m.sight(r)
 		return
 	case Good:
 		m.Good[r.Service] = r.Commit
@@ -78,6 +83,39 @@ func (m *Memory) Apply(r Record) {
 	if s.apply(r) {
 		delete(m.Services, r.Service)
 		delete(m.Good, r.Service)
+	}
+}
+
+// accept moves the high-water mark.
+func (m *Memory) accept(r Record) {
+	m.Accepted, m.Warrant, m.Sighted, m.Refused = r.Commit, r.Warrant, nil, nil
+	if r.Warrant == nil || r.Warrant.News.IsZero() {
+		return
+	}
+	at := r.Warrant.News
+	if r.Time.Before(at) {
+		at = r.Time
+	}
+	// What was heard in the future was heard by a clock that is mended now.
+	if at.After(m.Heard) || m.Heard.After(r.Time.Add(clockMayDiffer)) {
+		m.Heard = at
+	}
+}
+
+// sight notes a head that was refused.
+func (m *Memory) sight(r Record) {
+	if r.Reason == "" {
+		m.Refused = nil
+		return
+	}
+	refused := &Refusal{Commit: r.Commit, Reason: r.Reason, Since: r.Time}
+	if m.Refused != nil {
+		refused.Since = m.Refused.Since
+	}
+	m.Refused = refused
+	known := slices.ContainsFunc(m.Sighted, func(s Sighting) bool { return s.Commit == r.Commit })
+	if !known && len(m.Sighted) < sightingsKept {
+		m.Sighted = append(slices.Clip(m.Sighted), Sighting{r.Commit, r.Time})
 	}
 }
 

@@ -32,6 +32,23 @@ func TestFold(t *testing.T) {
 		holds   func(m *Memory, r *Remembered) bool
 	}{
 		{"accepted", []Record{{Kind: Accepted, Commit: "c"}}, func(m *Memory, _ *Remembered) bool { return m.Accepted == "c" }},
+		{"accepted, and who answers for it", []Record{{Kind: Accepted, Commit: "c", Time: at, Warrant: &Warrant{How: "signed", By: []string{"ada"}, News: at.Add(-time.Hour)}}}, func(m *Memory, _ *Remembered) bool {
+			return m.Warrant.Verified() && m.Warrant.By[0] == "ada" && m.Heard.Equal(at.Add(-time.Hour))
+		}},
+		{"a date is no later than its acceptance", []Record{{Kind: Accepted, Commit: "c", Time: at, Warrant: &Warrant{How: "signed", News: at.Add(time.Minute)}}}, func(m *Memory, _ *Remembered) bool { return m.Heard.Equal(at) }},
+		{"an old commit makes nothing older", []Record{{Kind: Accepted, Commit: "c", Time: at, Warrant: &Warrant{How: "signed", News: at}}, {Kind: Accepted, Commit: "d", Time: at.Add(time.Hour), Warrant: &Warrant{How: "signed", News: at.Add(-time.Hour)}}},
+			func(m *Memory, _ *Remembered) bool { return m.Heard.Equal(at) }},
+		{"nor does a merge that says nothing", []Record{{Kind: Accepted, Commit: "c", Time: at, Warrant: &Warrant{How: "signed", News: at}}, {Kind: Accepted, Commit: "d", Time: at.Add(time.Hour), Warrant: &Warrant{How: "merged"}}},
+			func(m *Memory, _ *Remembered) bool { return m.Heard.Equal(at) && m.Accepted == "d" }},
+		{"what was heard in the future is heard again", []Record{{Kind: Accepted, Commit: "c", Time: at.Add(9000 * time.Hour), Warrant: &Warrant{How: "signed", News: at.Add(9000 * time.Hour)}}, {Kind: Accepted, Commit: "d", Time: at, Warrant: &Warrant{How: "signed", News: at}}},
+			func(m *Memory, _ *Remembered) bool { return m.Heard.Equal(at) }},
+		{"accepted without trust", []Record{{Kind: Accepted, Commit: "c", Warrant: &Warrant{How: "signed"}}, {Kind: Accepted, Commit: "d"}}, func(m *Memory, _ *Remembered) bool { return !m.Warrant.Verified() }},
+		{"on trust", []Record{{Kind: Accepted, Commit: "c", Warrant: &Warrant{How: "on trust"}}}, func(m *Memory, _ *Remembered) bool { return !m.Warrant.Verified() }},
+		{"sighted", []Record{{Kind: Sighted, Commit: "c", Reason: "x", Time: at}, {Kind: Sighted, Commit: "d", Reason: "y", Time: at.Add(time.Hour)}, {Kind: Sighted, Commit: "c", Reason: "x", Time: at.Add(2 * time.Hour)}}, func(m *Memory, _ *Remembered) bool {
+			return len(m.Sighted) == 2 && m.Sighted[0] == Sighting{"c", at} && *m.Refused == Refusal{"c", "x", at}
+		}},
+		{"not refused any more", []Record{{Kind: Sighted, Commit: "c", Reason: "x", Time: at}, {Kind: Sighted, Commit: "b"}}, func(m *Memory, _ *Remembered) bool { return len(m.Sighted) == 1 && m.Refused == nil }},
+		{"accepted forgets what was refused", []Record{{Kind: Sighted, Commit: "c", Reason: "x", Time: at}, {Kind: Accepted, Commit: "d"}}, func(m *Memory, _ *Remembered) bool { return m.Sighted == nil && m.Refused == nil }},
 		{"good", []Record{{Kind: Good, Service: "web", Commit: "c"}}, func(m *Memory, _ *Remembered) bool { return m.Good["web"] == "c" }},
 		{"paused", []Record{{Kind: Paused}}, func(m *Memory, _ *Remembered) bool { return m.Paused }},
 		{"resumed", []Record{{Kind: Paused}, {Kind: Resumed}}, func(m *Memory, _ *Remembered) bool { return !m.Paused }},

@@ -12,9 +12,34 @@ import (
 type Memory struct {
 	Seq      uint64                 `json:"seq"` // of the last record applied
 	Accepted string                 `json:"accepted,omitempty"`
-	Good     map[string]string      `json:"good,omitempty"` // service, or "" for the environment -> commit
+	Warrant  *Warrant               `json:"warrant,omitempty"` // of Accepted; nil: accepted without trust, or before there was any
+	Good     map[string]string      `json:"good,omitempty"`    // service, or "" for the environment -> commit
 	Paused   bool                   `json:"paused,omitempty"`
 	Services map[string]*Remembered `json:"services,omitempty"`
+
+	// Heard is how new the newest signed commit is that was accepted: the
+	// earlier of when that was, and of its own date. It is what freshness counts
+	// from. A head that adds nothing signed, such as a merge that whoever owns
+	// the server can make, does not move it.
+	Heard time.Time `json:"heard,omitzero"`
+
+	// Sighted are heads that were seen and refused since Accepted was, oldest
+	// first: what is behind them is judged by the keys that were valid then.
+	Sighted []Sighting `json:"sighted,omitempty"`
+	Refused *Refusal   `json:"refused,omitempty"` // the head that was seen last was refused
+}
+
+// Sighting is when a head was first seen.
+type Sighting struct {
+	Commit string    `json:"commit"`
+	At     time.Time `json:"at"`
+}
+
+// Refusal is a head that is not accepted.
+type Refusal struct {
+	Commit string    `json:"commit"`
+	Reason string    `json:"reason"`
+	Since  time.Time `json:"since"` // when the first of the heads was refused that came one after another
 }
 
 // Remembered is what is remembered of one service.

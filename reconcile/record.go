@@ -12,7 +12,8 @@ type Kind string
 
 // The kinds of record.
 const (
-	Accepted    Kind = "accepted"    // Commit is the new high-water mark
+	Accepted    Kind = "accepted"    // Commit is the new high-water mark; Warrant says who answers for it
+	Sighted     Kind = "sighted"     // the head Commit was seen, and refused for Reason; with none, no refusal stands any more
 	Good        Kind = "good"        // Commit holds the last good declaration of Service ("" the environment)
 	Planned     Kind = "planned"     // Plan was opened; it replaces an open one that was not committed
 	Begun       Kind = "begun"       // Step is about to act
@@ -47,7 +48,20 @@ type Record struct {
 	// Untouched: a migration failed, and nothing was applied for certain.
 	Untouched bool           `json:"untouched,omitempty"`
 	Commit    string         `json:"commit,omitempty"`
+	Warrant   *Warrant       `json:"warrant,omitempty"` // of Accepted; nil: nobody was asked to answer for it
 	Revision  *spec.Revision `json:"revision,omitempty"`
 	Block     *spec.Block    `json:"block,omitempty"` // of a drain or undrain step: where we stand drained; of Settled, the place
 	Plan      *OpenPlan      `json:"plan,omitempty"`
 }
+
+// Warrant is how an accepted commit was found good by the host's trust section.
+type Warrant struct {
+	How string   `json:"how"`          // as package trust says it: "signed", "vouched", "merged", "accepted", "on trust"
+	By  []string `json:"by,omitempty"` // who answers for it
+	// News is the date of the newest commit that somebody signed, among those
+	// that were accepted with it; zero if none of them was signed.
+	News time.Time `json:"news,omitzero"`
+}
+
+// Verified reports whether the commit was judged, and not taken as it came.
+func (w *Warrant) Verified() bool { return w != nil && w.How != "" && w.How != "on trust" }

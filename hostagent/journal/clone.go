@@ -12,6 +12,10 @@ import (
 func clone(m *reconcile.Memory) reconcile.Memory {
 	c := *m
 	c.Good = maps.Clone(m.Good)
+	if c.Warrant = copied(m.Warrant); c.Warrant != nil {
+		c.Warrant.By = slices.Clone(m.Warrant.By)
+	}
+	c.Sighted, c.Refused = slices.Clone(m.Sighted), copied(m.Refused)
 	c.Services = make(map[string]*reconcile.Remembered, len(m.Services))
 	for name, s := range m.Services {
 		c.Services[name] = cloneService(s)

@@ -512,7 +512,7 @@ func TestKilledWhileAppending(t *testing.T) {
 func TestMemoryIsTheFoldOfTheRecords(t *testing.T) {
 	kinds := []reconcile.Kind{reconcile.Accepted, reconcile.Good, reconcile.Planned, reconcile.Begun, reconcile.Done,
 		reconcile.Failed, reconcile.Quarantined, reconcile.Stopped, reconcile.Closed, reconcile.Adopted, reconcile.Held,
-		reconcile.Released, reconcile.Settled, reconcile.Renamed, reconcile.Paused, reconcile.Resumed}
+		reconcile.Released, reconcile.Settled, reconcile.Renamed, reconcile.Paused, reconcile.Resumed, reconcile.Sighted}
 	dir := t.TempDir()
 	n := 0
 	rapid.Check(t, func(rt *rapid.T) {
@@ -528,6 +528,7 @@ func TestMemoryIsTheFoldOfTheRecords(t *testing.T) {
 			if rapid.Bool().Draw(rt, "with") {
 				r.Block = &spec.Block{Type: "drain", Driver: "file", Config: []byte(`{}`)}
 				r.Revision = &spec.Revision{Version: name.Draw(rt, "version")}
+				r.Warrant = &reconcile.Warrant{How: "signed", By: []string{r.Service}, News: time.Unix(rapid.Int64Range(0, 2e9).Draw(rt, "news"), 0).UTC()}
 				r.Plan = &reconcile.OpenPlan{Purpose: reconcile.Purpose(rapid.IntRange(0, 3).Draw(rt, "purpose")),
 					Target: spec.Service{Name: r.Service, Release: spec.Release{Version: name.Draw(rt, "target")}}}
 			}

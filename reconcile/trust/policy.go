@@ -86,7 +86,7 @@ func (p Policy) checkFloors() error {
 	}
 	for env, n := range p.Approvals {
 		switch {
-		case !environmentName.MatchString(env):
+		case !environmentName.MatchString(env) || env == "approvals":
 			return fmt.Errorf("approvals: %q is no environment's name; write the name of a folder of the repository", clip(env))
 		case n < 0 || n > 1000:
 			return fmt.Errorf("approvals: %d people in %s is out of range; write a number up to 1000", n, env)
