@@ -13,7 +13,7 @@ import "cmp"
 func (d differ) asFound() (ServicePlan, bool) {
 	w := *d.want
 	p := ServicePlan{
-		Service: d.name, State: Converged, Purpose: Mend, Target: w,
+		Service: d.name, State: Converged, Purpose: Mend, Target: w, Adopts: true,
 		Reason:  "it runs here as it is wanted, though nothing is remembered of it; adopted as it stands",
 		Records: []Record{{Kind: Adopted, Service: d.name, Plan: &OpenPlan{Target: w}}},
 	}

@@ -128,6 +128,7 @@ func (d differ) plan(w spec.Wanted) ServicePlan {
 	if adopt {
 		// Nothing on the host follows from what changed: remember it as it stands.
 		p.Records = append([]Record{{Kind: Adopted, Service: d.name, Plan: &OpenPlan{Target: *d.want}}}, p.Records...)
+		p.Adopts = true
 	}
 	return d.forget(p)
 }

@@ -73,4 +73,8 @@ type Outcome struct {
 	Err     error     // the failure that led here; nil if none
 	Retry   time.Time // when it makes sense to look again; zero: at the next wake
 	Changed bool      // something on the host was changed
+
+	// Unadopted: the plan's declaration was not taken for what runs here,
+	// because Gate is shut.
+	Unadopted bool
 }

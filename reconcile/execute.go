@@ -19,7 +19,14 @@ import (
 func (e *Engine) Carry(life, until context.Context, p ServicePlan) (out Outcome) {
 	c := &carrying{Engine: e, plan: p, life: life, out: Outcome{Service: p.Service}, blind: map[string]int{}}
 	defer func() { out.Changed = c.changed.Load() }()
+	var adopt Gate
+	if p.Adopts {
+		adopt = AdoptGate(p, c.Look())
+	}
 	for _, r := range p.Records {
+		if !adopt.Open() && r.Kind != Renamed {
+			continue // what a new name stands for is as it was
+		}
 		if err := c.append(life, r); err != nil {
 			return c.unwritten(err)
 		}
@@ -27,6 +34,8 @@ func (e *Engine) Carry(life, until context.Context, p ServicePlan) (out Outcome)
 	c.HoldOpen(life, p.Service)
 	c.wake()
 	switch {
+	case !adopt.Open():
+		return c.unadopted(adopt)
 	case len(p.Steps) == 0 && !p.Resume:
 		return c.out
 	case c.stage != Resting:
@@ -41,6 +50,16 @@ func (e *Engine) Carry(life, until context.Context, p ServicePlan) (out Outcome)
 		c.on(OnResume)
 	}
 	return c.work(life)
+}
+
+// unadopted waits: what runs goes on by its own declaration.
+func (c *carrying) unadopted(g Gate) Outcome {
+	if c.stage != Resting {
+		c.on(OnWake)
+	}
+	c.on(OnPlan)
+	c.out.Unadopted = true
+	return c.shut(g, g.Until)
 }
 
 // carrying is one plan on its way.
@@ -105,7 +124,7 @@ func (c *carrying) appendAfter(ctx context.Context, r Record, took time.Duration
 func (c *carrying) prepare(life, until context.Context) Outcome {
 	c.on(OnPlan)
 	if g := TrustGate(c.plan, c.Look()); !g.Open() {
-		return c.shut(g, time.Time{})
+		return c.shut(g, g.Until)
 	}
 	if err := c.open(life); err != nil {
 		c.on(OnShut)
@@ -124,8 +143,10 @@ func (c *carrying) prepare(life, until context.Context) Outcome {
 		c.on(OnSupersede)
 		return c.out
 	}
-	if g := TimingGate(c.plan, c.Look()); !g.Open() {
-		return c.shut(g, g.Until)
+	around := c.Look()
+	ends := consentEnds(c.plan, around)
+	if g := TimingGate(c.plan, around); !g.Open() {
+		return c.shut(g, sooner(g.Until, ends))
 	}
 	if g := c.HostGate(until, c.plan); !g.Open() {
 		c.out.Err = errors.New(g.Reason)
@@ -139,7 +160,7 @@ func (c *carrying) prepare(life, until context.Context) Outcome {
 			if err != nil {
 				return c.shut(g, c.Now().Add(c.Jitter(retryFirst)))
 			}
-			return c.shut(g, time.Time{})
+			return c.shut(g, ends)
 		}
 		defer release()
 	}

@@ -17,7 +17,7 @@ type Gate struct {
 	Name    string      // "approval", "freeze", "window", "depends_on", "coordination", "slot", …
 	Reason  string      // a whole sentence for people: what it waits for, and what to do
 	Missing []string    // who or what is missing, if it has names
-	Until   time.Time   // when it opens by itself; zero where nobody knows
+	Until   time.Time   // when it opens, or is to be asked again, by itself; zero where nobody knows
 	Origin  spec.Origin // the line that closed it
 }
 
@@ -41,6 +41,8 @@ type Surroundings struct {
 // anything: the gates approval, attestation and freshness. It is a function of
 // the plan and its surroundings; signatures were checked when it was made.
 type Consent interface {
+	// Gate is open, or names who is missing. Until is when its answer changes by
+	// itself: also of an open one, because what people signed expires.
 	Gate(p ServicePlan, s Surroundings) Gate
 }
 
@@ -57,11 +59,21 @@ type gate struct {
 // executor's.
 var (
 	trustGates  = []gate{{"declaration", holds}, {"consent", consent}, {"paused", paused}}
+	adoptGates  = []gate{{"declaration", holds}, {"consent", consent}}
 	timingGates = []gate{{"paused", paused}, {"freeze", frozen}, {"window", window}, {"depends_on", dependencies}, {"coordination", coordination}, {"splay", splay}}
 )
 
 // TrustGate is the first closed gate before fetch, or an open one.
 func TrustGate(p ServicePlan, s Surroundings) Gate { return first(trustGates, p, s) }
+
+// AdoptGate is the first closed gate before a declaration is taken for the one
+// that runs here: nothing is touched, so that no time and no pause matters.
+func AdoptGate(p ServicePlan, s Surroundings) Gate {
+	if !p.Adopts {
+		return Gate{}
+	}
+	return first(adoptGates, p, s)
+}
 
 // TimingGate is the first closed gate between fetch and drain, or an open one.
 func TimingGate(p ServicePlan, s Surroundings) Gate { return first(timingGates, p, s) }
@@ -85,7 +97,7 @@ func holds(p ServicePlan, _ Surroundings) (Gate, bool) {
 		return Gate{}, false
 	}
 	h := p.Target.Holds[0]
-	if p.Purpose == Mend && h.Gate != "driver" {
+	if p.Purpose == Mend && !p.Adopts && h.Gate != "driver" {
 		return Gate{}, false // what runs was let in once; a repair asks nobody
 	}
 	return Gate{Name: h.Gate, Reason: h.Reason, Missing: h.Missing, Origin: h.Origin}, true
@@ -98,6 +110,22 @@ func consent(p ServicePlan, s Surroundings) (Gate, bool) {
 	}
 	g := s.Consent.Gate(p, s)
 	return g, !g.Open()
+}
+
+// consentEnds is when the consent to a plan that has it ends by itself.
+func consentEnds(p ServicePlan, s Surroundings) time.Time {
+	if s.Consent == nil || p.Resume {
+		return time.Time{}
+	}
+	return s.Consent.Gate(p, s).Until
+}
+
+// sooner is the earlier of two times; zero is never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 func paused(p ServicePlan, s Surroundings) (Gate, bool) {

@@ -78,6 +78,13 @@ type ServicePlan struct {
 	// place of what is remembered.
 	Down, Left bool `json:"-"`
 
+	// Adopts is true where the records make another declaration the one that
+	// runs here, with no plan that brings it: that takes the same consent, or
+	// whoever lowers a rule would have it lowered.
+	Adopts bool `json:"-"`
+	// GivesWay is true where a committed plan is given up for this one.
+	GivesWay bool `json:"-"`
+
 	// Records are what must be remembered before the steps, and need no step
 	// themselves: a revision adopted as it stands, a rename, a halt.
 	Records []Record `json:"-"`

@@ -233,7 +233,14 @@ func (d differ) giveWay(w spec.Wanted) ServicePlan {
 	d.have = m.Service(d.name)
 	p := d.plan(w)
 	p.Records = append([]Record{stop}, p.Records...)
+	p.GivesWay = true
 	return p
+}
+
+// ResumeOne is what is left of a committed plan, for a service whose newer
+// declaration waits for consent: nothing gives way to what nobody agreed to.
+func ResumeOne(name string, have Observed, host string) ServicePlan {
+	return differ{name: name, have: have.Memory.Service(name), found: have.Found[name], boot: have.Boot, at: have.At, host: host}.resume()
 }
 
 // stuck is the step that failed in all its tries, or "".

@@ -36,6 +36,9 @@ type ServiceStatus struct {
 	Wanted  *spec.Revision `json:"wanted"`
 	Running *Running       `json:"running"`
 	Origin  string         `json:"origin"`
+
+	// Unapproved: people have still to agree to what is wanted, whatever gate is first.
+	Unapproved bool `json:"unapproved,omitempty"`
 }
 
 // Running is the revision that runs, and since when.
@@ -103,8 +106,8 @@ func Status(p ServicePlan, r *Remembered, want spec.Wanted, live Live) ServiceSt
 				s.Reason = sentence(back) + " It is tried again, after: " + s.Reason
 			}
 		}
-	case !live.Gate.Open() && (p.State == Progressing || p.State == Waiting || p.State == Drifted):
-		if p.State == Progressing {
+	case !live.Gate.Open() && (p.State == Progressing || p.State == Waiting || p.State == Drifted || p.State == Converged && p.Adopts):
+		if p.State == Progressing || p.State == Converged {
 			s.State = Waiting
 		}
 		s.Gate, s.Reason = live.Gate.Name, live.Gate.Reason
