@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -17,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"drydock/hostagent/outbound"
 	"drydock/spec"
 )
 
@@ -132,51 +132,32 @@ func hashSource(ctx context.Context, a *spec.Artifact, credentials string) (stri
 	switch u.Scheme {
 	case "file":
 		return hashFile(ctx, u.Path)
-	case "http", "https":
+	case "https", "http":
 	default:
 		return "", fmt.Errorf("%s: --fetch cannot download from %s:// here: give --digest or --artifact", a.Origin, u.Scheme)
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchDeadline)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.Source, nil)
-	if err != nil {
-		return "", err
-	}
-	for name, v := range a.Headers {
-		value := v.Value
-		if v.Credential != "" {
-			if value, err = credential(credentials, v.Credential); err != nil {
-				return "", fmt.Errorf("%s: %w", a.Origin, err)
-			}
+	client := outbound.NewClient(nil)
+	defer client.CloseIdleConnections()
+	resp, err := client.Get(ctx, a.Source, func(req *http.Request, first bool) error {
+		if !first {
+			return nil // the headers are the source's own secrets
 		}
-		req.Header.Set(name, value)
-	}
-	client := &http.Client{
-		Transport: &http.Transport{
-			Proxy:                 http.ProxyFromEnvironment,
-			DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-			TLSHandshakeTimeout:   10 * time.Second,
-			ResponseHeaderTimeout: 60 * time.Second,
-			DisableCompression:    true, // the digest covers the bytes as they are served
-			DisableKeepAlives:     true,
-			ForceAttemptHTTP2:     true,
-		},
-		CheckRedirect: func(next *http.Request, via []*http.Request) error {
-			if len(via) >= 5 {
-				return errors.New("more than 5 redirects")
+		for name, v := range a.Headers {
+			value := v.Value
+			if v.Credential != "" {
+				var err error
+				if value, err = credential(credentials, v.Credential); err != nil {
+					return err
+				}
 			}
-			if via[0].URL.Scheme == "https" && next.URL.Scheme != "https" {
-				return errors.New("redirected from https to " + next.URL.Scheme)
-			}
-			for name := range a.Headers { // they are the source's own secrets
-				next.Header.Del(name)
-			}
-			return nil
-		},
-	}
-	resp, err := client.Do(req)
+			req.Header.Set(name, value)
+		}
+		return nil
+	})
 	if err != nil {
-		return "", fmt.Errorf("%s: the artifact could not be downloaded: %w", a.Origin, withoutURL(err))
+		return "", fmt.Errorf("%s: the artifact could not be downloaded: %w", a.Origin, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -189,23 +170,13 @@ func hashSource(ctx context.Context, a *spec.Artifact, credentials string) (stri
 	d, err := hashReader(ctx, counted)
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("%s: the download broke off: %w", a.Origin, withoutURL(err))
+		return "", fmt.Errorf("%s: the download broke off: %w", a.Origin, err)
 	case counted.N <= 0:
 		return "", fmt.Errorf("%s: the artifact is larger than 16 GiB", a.Origin)
 	case counted.N == maxArtifact:
 		return "", fmt.Errorf("%s: %s answers with nothing: the build that published it has failed", a.Origin, redacted(a.Source))
 	}
 	return d, nil
-}
-
-// withoutURL leaves out the URL that net/http puts into its errors, because its
-// query may be a secret.
-func withoutURL(err error) error {
-	var ue *url.Error
-	if errors.As(err, &ue) {
-		return ue.Err
-	}
-	return err
 }
 
 func redacted(raw string) string {

@@ -62,7 +62,7 @@ func TestFetch(t *testing.T) {
 		{"per platform", `digests = { "linux/amd64" = "` + old + `", "linux/arm64" = "` + old + `" }`, "/web/${release.version}/${host.os}-${host.arch}",
 			[]string{`"linux/amd64" = "` + sum("/web/2.0/linux-amd64"), `"linux/arm64" = "` + sum("/web/2.0/linux-arm64")}, ""},
 		{"one", `digest = "` + old + `"`, "/moved/${release.version}", []string{`digest = "` + sum("moved 2.0")}, ""},
-		{"loop", `digest = "` + old + `"`, "/loop/${release.version}", nil, "more than 5 redirects"},
+		{"loop", `digest = "` + old + `"`, "/loop/${release.version}", nil, "redirects more than 5 times"},
 		{"a login page", `digest = "` + old + `"`, "/login/${release.version}", nil, "web page"},
 		{"nothing", `digest = "` + old + `"`, "/empty/${release.version}", nil, "answers with nothing"},
 		{"cut short", `digest = "` + old + `"`, "/short/${release.version}", nil, "broke off"},

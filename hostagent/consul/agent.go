@@ -7,13 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
+	"drydock/hostagent/outbound"
 	"drydock/reconcile"
 )
 
@@ -185,7 +185,7 @@ func (a *agent) call(ctx context.Context, method, path, name string, query url.V
 		DisableCompression:     true, // a body of a few bytes that unpacks to gigabytes
 		MaxResponseHeaderBytes: 64 << 10,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-		DialContext:            (&net.Dialer{}).DialContext,
+		DialContext:            outbound.Dialer(0).DialContext,
 	}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -193,7 +193,7 @@ func (a *agent) call(ctx context.Context, method, path, name string, query url.V
 	if err != nil {
 		var ue *url.Error
 		if errors.As(err, &ue) {
-			err = ue.Err
+			err = outbound.Explain(ue.Err)
 		}
 		return 0, nil, nil, a.silent(err)
 	}

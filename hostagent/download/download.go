@@ -7,12 +7,9 @@ package download
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -21,6 +18,7 @@ import (
 	"time"
 
 	"drydock/hostagent/durable"
+	"drydock/hostagent/outbound"
 	"drydock/reconcile"
 	"drydock/spec"
 )
@@ -31,7 +29,7 @@ type Options struct {
 	Credential func(name string) (string, error)        // as reconcile.Env has it
 	Private    string                                   // directory that file:// never reads below
 	MaxBytes   int64                                    // of an artifact; default 4 GiB
-	Stall      time.Duration                            // longest wait for the next byte; default 30 s
+	Stall      time.Duration                            // in each such time a KiB a second must arrive, or all that is left; default 30 s
 	Timeout    time.Duration                            // of one try of one source; default 1 h
 	Free       func(dir string) (bytes uint64, ok bool) // free space; default asks the filesystem
 }
@@ -40,7 +38,7 @@ type Options struct {
 // files beside their destinations.
 type Fetcher struct {
 	Options
-	client *http.Client
+	client *outbound.Client
 }
 
 // New makes a Fetcher.
@@ -57,23 +55,7 @@ func New(o Options) *Fetcher {
 	if o.Free == nil {
 		o.Free = freeSpace
 	}
-	transport := &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-		TLSClientConfig:     &tls.Config{RootCAs: o.Roots},
-		TLSHandshakeTimeout: 10 * time.Second,
-		IdleConnTimeout:     10 * time.Second,
-		MaxIdleConnsPerHost: 1,
-		DisableCompression:  true, // the digest covers the bytes as they are served
-		ForceAttemptHTTP2:   true,
-		// A header is small, or it is an attack.
-		MaxResponseHeaderBytes: 64 << 10,
-	}
-	return &Fetcher{Options: o, client: &http.Client{
-		Transport: transport,
-		// hops follows redirects itself, so that nothing is carried along.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	return &Fetcher{Options: o, client: outbound.NewClient(o.Roots)}
 }
 
 // Close ends idle connections.

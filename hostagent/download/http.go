@@ -9,19 +9,15 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-)
 
-const maxRedirects = 10
+	"drydock/hostagent/outbound"
+)
 
 // http receives what is missing of the artifact, or all of it.
 func (t *try) http(ctx context.Context, u *url.URL) error {
 	ctx, stall, stop := newStall(ctx, t.f.Stall)
 	defer stop()
 	err := t.exchange(ctx, u, stall)
-	var url *url.Error
-	if errors.As(err, &url) {
-		err = url.Err // the outer one holds the whole URL, secrets and all
-	}
 	// Also without an error: a connection that is being closed because ctx
 	// ended may still bring an orderly end of what is not whole.
 	if cause := context.Cause(ctx); cause != nil && !errors.As(err, new(*diskError)) {
@@ -34,12 +30,12 @@ func (t *try) http(ctx context.Context, u *url.URL) error {
 }
 
 func (t *try) exchange(ctx context.Context, u *url.URL, stall *stall) error {
-	resp, err := t.follow(ctx, u)
+	resp, err := t.request(ctx, u)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	stall.alive()
+	stall.answered()
 	switch resp.StatusCode {
 	case http.StatusOK:
 		if t.have > 0 { // it does not resume, or has something new
@@ -68,18 +64,13 @@ func (t *try) exchange(ctx context.Context, u *url.URL, stall *stall) error {
 	return t.receive(resp.Body, stall.alive)
 }
 
-// follow makes the request and follows redirects. The artifact's headers, and
-// a user in the URL, go with the first request only: a redirect often leads to
-// a presigned URL of somebody else's.
-func (t *try) follow(ctx context.Context, u *url.URL) (*http.Response, error) {
-	for hop := 0; ; hop++ {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-		if err != nil {
-			return nil, hint("Mend the artifact's URL", "the URL is not one to fetch from")
-		}
-		if hop == 0 {
+// request asks for what is missing. The artifact's headers go with the first
+// request only: a redirect often leads to a presigned URL of somebody else's.
+func (t *try) request(ctx context.Context, u *url.URL) (*http.Response, error) {
+	resp, err := t.f.client.Get(ctx, u.String(), func(req *http.Request, first bool) error {
+		if first {
 			if err := t.setHeaders(req); err != nil {
-				return nil, err
+				return err
 			}
 		}
 		req.Header.Set("User-Agent", "drydock-hostagent")
@@ -90,27 +81,13 @@ func (t *try) follow(ctx context.Context, u *url.URL) (*http.Response, error) {
 				req.Header.Set("If-Range", v)
 			}
 		}
-		resp, err := t.f.client.Do(req)
-		if err != nil {
-			return nil, err
-		}
-		next := resp.Header.Get("Location")
-		if resp.StatusCode/100 != 3 || next == "" {
-			return resp, nil
-		}
-		resp.Body.Close()
-		to, err := u.Parse(next)
-		switch {
-		case err != nil || to.Host == "":
-			return nil, hint("Look at the server", "it redirects to something that is no URL")
-		case hop >= maxRedirects:
-			return nil, hint("Look at the server: it may redirect in a loop", "redirected more than %d times", maxRedirects)
-		case to.Scheme != "https" && (to.Scheme != "http" || u.Scheme == "https"):
-			return nil, hint("Name the https URL itself", "redirects from %s to %s, which would give up what %s protects", u.Scheme, Redact(to.String()), u.Scheme)
-		}
-		to.User = nil // a relative redirect inherits it
-		u = to
+		return nil
+	})
+	var refused *outbound.Refused
+	if errors.As(err, &refused) {
+		return nil, &hinted{errors.New(refused.Why), refused.Next}
 	}
+	return resp, err
 }
 
 func (t *try) setHeaders(req *http.Request) error {

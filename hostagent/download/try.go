@@ -168,13 +168,13 @@ func (t *try) room(total int64) error {
 	return nil
 }
 
-// receive appends r to the file until it ends. alive is called with every piece.
-func (t *try) receive(r io.Reader, alive func()) error {
+// receive appends r to the file until it ends. alive is told of every piece.
+func (t *try) receive(r io.Reader, alive func(n int)) error {
 	buf := make([]byte, 128<<10)
 	for {
 		n, err := r.Read(buf)
 		if n > 0 {
-			alive()
+			alive(n)
 			if t.have+int64(n) > t.f.MaxBytes {
 				if err := t.restart(); err != nil {
 					return err
@@ -232,7 +232,7 @@ func (t *try) local(ctx context.Context, u *url.URL) error {
 	if err := t.room(info.Size()); err != nil {
 		return err
 	}
-	return t.receive(&ctxReader{ctx, f}, func() {})
+	return t.receive(&ctxReader{ctx, f}, func(int) {})
 }
 
 type ctxReader struct {
@@ -296,17 +296,30 @@ func (t *try) validator() string {
 	return v.Tag
 }
 
-// stall cancels a context when nothing arrived for so long.
+// slowest is how many bytes a second a server has to send: one that drips would
+// otherwise hold a release back for as long as the whole fetch may take.
+const slowest = 1 << 10
+
+// stall cancels a context when too little arrived for so long.
 type stall struct {
 	timer *time.Timer
 	after time.Duration
+	got   int // since the timer was set
 }
 
 func newStall(ctx context.Context, after time.Duration) (context.Context, *stall, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	s := &stall{after: after}
-	s.timer = time.AfterFunc(after, func() { cancel(fmt.Errorf("nothing arrived for %v", after)) })
+	s.timer = time.AfterFunc(after, func() { cancel(fmt.Errorf("nothing arrived for %v, or less than %d bytes a second", after, slowest)) })
 	return ctx, s, func() { s.timer.Stop(); cancel(nil) }
 }
 
-func (s *stall) alive() { s.timer.Reset(s.after) }
+// answered begins the time of the body.
+func (s *stall) answered() { s.got = 0; s.timer.Reset(s.after) }
+
+// alive counts what arrived of it.
+func (s *stall) alive(n int) {
+	if s.got += n; float64(s.got) >= slowest*s.after.Seconds() {
+		s.answered()
+	}
+}

@@ -14,15 +14,19 @@ import (
 	"strings"
 	"time"
 
+	"drydock/hostagent/outbound"
+
 	"github.com/go-git/go-git/v5/plumbing"
 )
 
 const serviceName = "git-upload-pack"
 
 // httpClient trusts the system's roots and the CA file, and follows a redirect
-// only within a host: a token must never reach another.
+// only within a host, of the listing only, and without credentials.
 func httpClient(o Options) (*http.Client, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.DialContext = outbound.Dialer(30 * time.Second).DialContext
+	t.MaxResponseHeaderBytes = 64 << 10 // a header is small, or it is an attack
 	t.MaxIdleConnsPerHost = 1
 	t.IdleConnTimeout = 90 * time.Second
 	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -40,17 +44,20 @@ func httpClient(o Options) (*http.Client, error) {
 		}
 		t.TLSClientConfig.RootCAs = pool
 	}
-	return &http.Client{Transport: t, CheckRedirect: sameHost}, nil
+	return &http.Client{Transport: t, CheckRedirect: sameOrigin}, nil
 }
 
-func sameHost(req *http.Request, via []*http.Request) error {
+func sameOrigin(req *http.Request, via []*http.Request) error {
 	from := via[0]
+	req.Header.Del("Authorization")
 	switch {
+	case req.URL.User != nil:
+		return fail(ErrDenied, "%s redirects to a URL with a name or a password, which is not followed", from.URL.Host)
 	case req.URL.Scheme != from.URL.Scheme || req.URL.Host != from.URL.Host:
 		return fail(ErrDenied, "%s redirects to another place, %s://%s, which is not followed. Write the new address into the URL if it is right", from.URL.Host, req.URL.Scheme, req.URL.Host)
 	case from.Method != http.MethodGet:
 		return fail(ErrDenied, "%s redirects a fetch, which is not followed", from.URL.Host)
-	case len(via) > 5:
+	case len(via) > outbound.MaxRedirects:
 		return fail(ErrDenied, "%s redirects in a loop", from.URL.Host)
 	}
 	return nil
@@ -130,10 +137,13 @@ func (s *httpSession) list(ref string) (a advertised, err error) {
 		return a, err
 	}
 	defer res.Body.Close()
-	if p, ok := strings.CutSuffix(res.Request.URL.Path, "/info/refs"); ok {
-		moved := *res.Request.URL
-		moved.Path, moved.RawPath, moved.RawQuery = p, "", ""
-		s.base = &moved
+	if to := res.Request.URL; to.String() != at.String() {
+		s.auth = func(*http.Request) {} // the pack is asked for where the redirect led
+		if p, ok := strings.CutSuffix(to.Path, "/info/refs"); ok {
+			moved := *to
+			moved.Path, moved.RawPath, moved.RawQuery = p, "", ""
+			s.base = &moved
+		}
 	}
 	line, flush, err := packet(res.Body, make([]byte, maxPacket))
 	if err != nil {
@@ -174,6 +184,9 @@ func (s *httpSession) do(method string, at *url.URL, body []byte, wanted string)
 	}
 	if err := checkResponse(res, wanted); err != nil {
 		res.Body.Close()
+		if to := res.Request.URL; to.String() != at.String() && errors.Is(err, ErrDenied) {
+			return nil, fail(ErrDenied, "it redirects to %s, and a token follows no redirect: %w. Write that address into the URL if it is right", to.Redacted(), err)
+		}
 		return nil, err
 	}
 	return res, nil
@@ -184,6 +197,9 @@ func plain(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
 		err = u.Err
+	}
+	if refused := outbound.Explain(err); refused != err {
+		return fail(ErrDenied, "%w", refused)
 	}
 	var unknown x509.UnknownAuthorityError
 	var name x509.HostnameError

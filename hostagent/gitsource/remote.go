@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"drydock/hostagent/outbound"
+
 	"github.com/go-git/go-git/v5/plumbing"
 )
 
@@ -38,6 +40,11 @@ func newRemote(raw string, s *Source, first bool) (remote, error) {
 	u, err := parseURL(raw)
 	if err != nil {
 		return r, fmt.Errorf("source: %w", err)
+	}
+	if u.Scheme != "file" {
+		if err := outbound.Check(u.Hostname()); err != nil {
+			return r, fmt.Errorf("source: %s: %w", r.name, err)
+		}
 	}
 	switch u.Scheme {
 	case "file":
@@ -104,26 +111,38 @@ func loopback(host string) bool {
 type watchdog struct {
 	timer *time.Timer
 	idle  time.Duration
+	got   int // bytes since the timer was set
 }
+
+// slowest is how many bytes a second a server has to send of a pack: one that
+// drips would keep a host from its mirrors for as long as a fetch may take.
+const slowest = 1 << 10
 
 // watch gives a context that ends when idle passed without alive, or after
 // total, with a cause that says which.
 func watch(parent context.Context, idle, total time.Duration) (context.Context, *watchdog, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(parent)
 	timer := time.AfterFunc(idle, func() {
-		cancel(fail(ErrUnreachable, "the server sent nothing, or not enough, for %s. Check the network and the server", idle))
+		cancel(fail(ErrUnreachable, "the server sent nothing, or not enough, for %s, or something that takes as long to look through. Check the network and the server", idle))
 	})
 	all := time.AfterFunc(total, func() {
 		cancel(fail(ErrUnreachable, "the fetch was not done after %s. Check the network and the server, or raise the limit", total))
 	})
-	return ctx, &watchdog{timer, idle}, func() {
+	return ctx, &watchdog{timer: timer, idle: idle}, func() {
 		timer.Stop()
 		all.Stop()
 		cancel(nil)
 	}
 }
 
-func (w *watchdog) alive() { w.timer.Reset(w.idle) }
+func (w *watchdog) alive() { w.got = 0; w.timer.Reset(w.idle) }
+
+// fed counts what arrived.
+func (w *watchdog) fed(n int) {
+	if w.got += n; float64(w.got) >= slowest*w.idle.Seconds() {
+		w.alive()
+	}
+}
 
 // fed is a stream that keeps a watchdog content.
 type fed struct {
@@ -133,9 +152,7 @@ type fed struct {
 
 func (f *fed) Read(b []byte) (int, error) {
 	n, err := f.Reader.Read(b)
-	if n > 0 {
-		f.dog.alive()
-	}
+	f.dog.fed(n)
 	return n, err
 }
 

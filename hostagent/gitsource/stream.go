@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 
+	"drydock/hostagent/outbound"
+
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/skeema/knownhosts"
 	"golang.org/x/crypto/ssh"
@@ -51,8 +53,7 @@ func (s *stream) close() {
 }
 
 func dialGit(ctx context.Context, u *url.URL) (session, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", withPort(u, "9418"))
+	conn, err := dialTCP(ctx, withPort(u, "9418"))
 	if err != nil {
 		return nil, err
 	}
@@ -63,6 +64,14 @@ func dialGit(ctx context.Context, u *url.URL) (session, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
+	conn, err := outbound.Dialer(0).DialContext(ctx, "tcp", addr)
+	if refused := outbound.Explain(err); refused != err {
+		err = fail(ErrDenied, "%w", refused)
+	}
+	return conn, err
 }
 
 func withPort(u *url.URL, port string) string {
@@ -78,8 +87,7 @@ func dialSSH(ctx context.Context, u *url.URL, o Options) (session, error) {
 	if err != nil {
 		return nil, err
 	}
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", addr)
+	conn, err := dialTCP(ctx, addr)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"drydock/hostagent/outbound"
 	"drydock/reconcile"
 )
 
@@ -66,7 +67,7 @@ func (a address) ask(ctx context.Context, command string) (string, error) {
 }
 
 func (a address) exchange(ctx context.Context, command string) (string, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, a.network, a.path)
+	conn, err := outbound.Dialer(0).DialContext(ctx, a.network, a.path)
 	if err != nil {
 		return "", err
 	}
@@ -105,6 +106,6 @@ func (a address) fault(command string, err error) error {
 		return reconcile.HostFault(fmt.Errorf("HAProxy at %s has not answered `%s` within %v", a.url, command, a.limit),
 			"See whether it hangs, or whether something else listens there.")
 	}
-	return reconcile.HostFault(fmt.Errorf("HAProxy at %s did not answer `%s`: %w", a.url, command, err),
+	return reconcile.HostFault(fmt.Errorf("HAProxy at %s did not answer `%s`: %w", a.url, command, outbound.Explain(err)),
 		"See in its log what became of the connection.")
 }

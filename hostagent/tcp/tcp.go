@@ -4,9 +4,9 @@ package tcp
 import (
 	"context"
 	"fmt"
-	"net"
 	"time"
 
+	"drydock/hostagent/outbound"
 	"drydock/reconcile"
 	"drydock/spec"
 )
@@ -29,9 +29,9 @@ func (Check) Probe(ctx context.Context, s reconcile.Step) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(c.Timeout))
 	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.Address)
+	conn, err := outbound.Dialer(0).DialContext(ctx, "tcp", c.Address)
 	if err != nil {
-		return fmt.Errorf("no connection to %s: %w", c.Address, err)
+		return fmt.Errorf("no connection to %s: %w", c.Address, outbound.Explain(err))
 	}
 	return conn.Close()
 }

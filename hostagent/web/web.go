@@ -18,6 +18,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"drydock/hostagent/outbound"
 )
 
 // maxBody is how much of an answer is read.
@@ -36,7 +38,7 @@ func ask(ctx context.Context, method, target string) (int, string, error) {
 		DisableCompression:     true, // a body of a few bytes that unpacks to gigabytes
 		MaxResponseHeaderBytes: 64 << 10,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-		DialContext:            (&net.Dialer{}).DialContext,
+		DialContext:            outbound.Dialer(0).DialContext,
 	}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{
@@ -47,7 +49,7 @@ func ask(ctx context.Context, method, target string) (int, string, error) {
 	if err != nil {
 		var ue *url.Error
 		if errors.As(err, &ue) {
-			err = ue.Err
+			err = outbound.Explain(ue.Err)
 		}
 		return 0, "", fmt.Errorf("%s %s: %w", method, target, err)
 	}
