@@ -25,7 +25,7 @@ test: deps lint
 	$(GO) run ./testdata/fullrun -race -timeout 20m ./... ./testdata/rig
 
 DEBIAN = git-daemon-sysvinit strace e2fsprogs util-linux procps zip zstd \
-	systemd-container dbus debootstrap haproxy nginx-light postgresql mariadb-server rpm groff-base bash openssh-client python3
+	systemd-container dbus debootstrap haproxy nginx-light postgresql mariadb-server rpm groff-base bash openssh-client gnupg python3
 deps:
 	@testdata/deps $(DEBIAN)
 	@if [ "$$(id -u)" = 0 ] && [ -x /usr/sbin/debootstrap ]; then testdata/rig/base >/dev/null; fi

@@ -99,6 +99,7 @@ var alone = map[string][]string{
 	"github.com/fsnotify/":     {"drydock/hostagent/wake"},
 	"github.com/prometheus/":   {"drydock/hostagent/metrics"},
 	"github.com/spf13/cobra":   {"drydock/cmd/hostagent", "drydock/cmd/drydock", "drydock/cmd/demo", "drydock/cmd/hub"},
+	"github.com/ProtonMail/":   {"drydock/hostagent/openpgp"},
 	"github.com/klauspost/":    {"drydock/hostagent/archive"},
 	"github.com/hashicorp/hcl": {"drydock/spec", "drydock/reconcile", "drydock/hostagent", "drydock/cmd/hostagent", "drydock/cmd/drydock"},
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"drydock/hostagent/openpgp"
 	"drydock/hostagent/sshsig"
 	"drydock/reconcile/trust"
 )
@@ -23,9 +24,10 @@ type Files struct {
 // Keys are the keys of one host. It implements trust.Keys, and hostagent.Keys;
 // it does not change, and may be used by many at once.
 type Keys struct {
-	ssh   *sshsig.Signers // nil: no file of them
-	file  string          // its path
-	named map[string]int  // the names that lines of it have, each with the first line
+	ssh   *sshsig.Signers  // nil: no file of them
+	file  string           // its path
+	named map[string]int   // the names that lines of it have, each with the first line
+	pgp   *openpgp.Keyring // nil: none
 }
 
 // Open reads the files once; it is called again when one of them changes. Each
@@ -60,6 +62,15 @@ func Open(files Files) (*Keys, error) {
 			k.ssh = k.ssh.Without(revoked)
 		}
 	}
+	if files.OpenPGP != "" {
+		data, err := read(files.OpenPGP, openpgp.MaxKeyring)
+		if err != nil {
+			return nil, fmt.Errorf("the keyring: %w", err)
+		}
+		if k.pgp, err = openpgp.ParseKeyring(data, files.OpenPGP); err != nil {
+			return nil, fmt.Errorf("the keyring: %w", err)
+		}
+	}
 	return k, nil
 }
 
@@ -85,12 +96,17 @@ func names(s *sshsig.Signers) map[string]int {
 // the file has the name: whoever is named has a key of their own, and the
 // holder of a pattern must not be able to choose to be them.
 func (k *Keys) Signers(payload, signature []byte, at time.Time) ([]string, error) {
-	switch first, _, _ := bytes.Cut(signature, []byte("\n")); string(first) {
-	case "-----BEGIN SSH SIGNATURE-----":
+	begins := func(kind string) bool { return bytes.HasPrefix(signature, []byte("-----BEGIN "+kind)) }
+	switch {
+	case begins("SSH SIGNATURE"):
 		return k.byOpenSSH(payload, signature, at)
-	case "-----BEGIN PGP SIGNATURE-----":
-		return nil, errors.New("it is an OpenPGP signature, and this host has no keyring for them; sign with an SSH key, or write keyring in the trust block of hostagent.hcl")
-	case "-----BEGIN SIGNED MESSAGE-----":
+	case begins("PGP "):
+		if k.pgp == nil {
+			return nil, errors.New("it is an OpenPGP signature, and this host has no keyring for them; sign with an SSH key, or write keyring in the trust block of hostagent.hcl")
+		}
+		names, _, err := k.pgp.Identify(payload, signature, at)
+		return names, err
+	case begins("SIGNED MESSAGE"):
 		return nil, errors.New("it is an X.509 signature, which is not supported; sign with an SSH key (git config gpg.format ssh)")
 	}
 	return nil, errors.New("it is no signature of a kind that is known; sign with an SSH key (git config gpg.format ssh)")
