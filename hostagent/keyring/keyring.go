@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,10 @@ type Files struct {
 	Signers string // OpenSSH's allowed_signers
 	Revoked string // keys that count no longer
 	OpenPGP string // public keys, armoured or not
+
+	// Names are those that the host's roles have (trust.Policy's Names): the
+	// holder of a pattern cannot claim one, though its own line is gone.
+	Names []string
 }
 
 // Keys are the keys of one host. It implements trust.Keys, and hostagent.Keys;
@@ -27,6 +32,7 @@ type Keys struct {
 	ssh   *sshsig.Signers  // nil: no file of them
 	file  string           // its path
 	named map[string]int   // the names that lines of it have, each with the first line
+	roles []string         // the names that roles have
 	pgp   *openpgp.Keyring // nil: none
 }
 
@@ -38,7 +44,7 @@ func Open(files Files) (*Keys, error) {
 	if files.Signers == "" && files.OpenPGP == "" {
 		return nil, errors.New("no file says whose signatures count; write signers in the trust block of hostagent.hcl, with the path of an allowed_signers file")
 	}
-	k := &Keys{}
+	k := &Keys{roles: slices.Clone(files.Names)}
 	if files.Signers != "" {
 		data, err := read(files.Signers, sshsig.MaxFile)
 		if err != nil {
@@ -127,6 +133,9 @@ func (k *Keys) byOpenSSH(payload, signature []byte, at time.Time) ([]string, err
 	claimed := c.Committer.Email
 	if line, ok := k.named[claimed]; ok {
 		return nil, fmt.Errorf("%w, and its committer's, %s, is the name of somebody else's key (%s:%d); sign with that key, or commit under another name", k.onlyPatterns(who), claimed, k.file, line)
+	}
+	if slices.Contains(k.roles, claimed) {
+		return nil, fmt.Errorf("%w, and its committer's, %s, is named by a role of this host and has no key in %s; give that name a line of its own, or commit under another name", k.onlyPatterns(who), claimed, k.file)
 	}
 	for _, p := range who {
 		if p.Allows(claimed) {
