@@ -47,7 +47,7 @@ func openClone(dir string, limit int64) (*clone, error) {
 	if why, err := readSmall(filepath.Join(dir, damagedFile), 4096); err == nil {
 		return c, fail(ErrCorrupt, "found before: %s", strings.TrimSpace(string(why)))
 	}
-	o, err := openObjects(filepath.Join(dir, "objects"), limit)
+	o, err := openOwn(filepath.Join(dir, "objects"), limit)
 	if shortage(err) {
 		return c, err
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"drydock/reconcile/trust"
+
 	"github.com/go-git/go-git/v5/plumbing"
 )
 
@@ -39,18 +41,24 @@ type Commit struct {
 
 // commit reads and decodes a commit.
 func (o *objects) commit(h plumbing.Hash) (Commit, error) {
-	kind, data, err := o.read(h, maxCommit)
+	data, err := o.commitBytes(h)
 	if err != nil {
 		return Commit{}, err
 	}
-	if kind != plumbing.CommitObject {
-		return Commit{}, fail(ErrCorrupt, "object %s is a %s where a commit is needed", h, kind)
-	}
 	c, err := decodeCommit(h, data)
 	if err != nil {
-		return Commit{}, fail(ErrCorrupt, "commit %s: %w", h, err)
+		return Commit{}, malformed("commit %s: %w", h, err)
 	}
 	return c, nil
+}
+
+// commitBytes are a commit's own; never write to them.
+func (o *objects) commitBytes(h plumbing.Hash) ([]byte, error) {
+	kind, data, err := o.read(h, maxCommit)
+	if err == nil && kind != plumbing.CommitObject {
+		err = malformed("object %s is a %s where a commit is needed", h, kind)
+	}
+	return data, err
 }
 
 func decodeCommit(h plumbing.Hash, data []byte) (Commit, error) {
@@ -58,27 +66,21 @@ func decodeCommit(h plumbing.Hash, data []byte) (Commit, error) {
 	head, message, _ := bytes.Cut(data, []byte("\n\n"))
 	c.Message = string(message)
 	c.Subject, _, _ = strings.Cut(strings.TrimLeft(c.Message, "\n"), "\n")
-	for i, line := range strings.Split(string(head), "\n") {
-		key, value, _ := strings.Cut(line, " ")
-		var err error
-		switch {
-		case i == 0:
-			if key != "tree" {
-				return c, errors.New("it does not begin with its tree")
-			}
-			c.Tree = value
-			c.tree, err = parseHash(value)
-		case key == "parent" && c.Author.Email == "" && c.Author.Name == "":
-			var p plumbing.Hash
-			p, err = parseHash(value)
-			c.Parents, c.parents = append(c.Parents, value), append(c.parents, p)
+	var err error
+	if c.Parents, err = trust.Parents(data); err != nil {
+		return c, err
+	}
+	for _, p := range c.Parents {
+		c.parents = append(c.parents, plumbing.NewHash(p))
+	}
+	for line := range strings.SplitSeq(string(head), "\n") {
+		switch key, value, _ := strings.Cut(line, " "); {
+		case key == "tree" && c.Tree == "":
+			c.Tree, c.tree = value, plumbing.NewHash(value)
 		case key == "author" && c.Committer.Time.IsZero():
 			c.Author = decodeSignature(value)
 		case key == "committer" && c.Committer.Time.IsZero():
 			c.Committer = decodeSignature(value)
-		}
-		if err != nil {
-			return c, err
 		}
 	}
 	if c.Committer.Time.IsZero() || len(c.parents) > maxParents {

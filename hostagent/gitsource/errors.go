@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strings"
 	"unicode"
+
+	"drydock/reconcile/trust"
 )
 
 // What can be wrong with a source, for errors.Is. The text of the error that
@@ -25,10 +27,13 @@ var (
 	ErrFuture = errors.New("commit is dated in the future")
 	// ErrCorrupt: an object, pack or ref is missing or not what its hash says.
 	ErrCorrupt = errors.New("repository is corrupt")
+	// ErrMalformed: an object is what its hash says, and nothing that git writes.
+	// It comes with ErrCorrupt, and cloning anew does not mend it.
+	ErrMalformed = fmt.Errorf("object is malformed, %w", trust.ErrUnfit)
 	// ErrDenied: the server wants other credentials, or is not who it should be.
 	ErrDenied = errors.New("access denied")
 	// ErrTooLarge: a pack, an object or a file is over its limit.
-	ErrTooLarge = errors.New("over the limit")
+	ErrTooLarge = fmt.Errorf("over the limit, %w", trust.ErrUnfit)
 	// ErrUnknown: no such commit, tag or branch in this repository.
 	ErrUnknown = errors.New("no such revision")
 )

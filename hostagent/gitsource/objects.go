@@ -29,6 +29,7 @@ const (
 type objects struct {
 	dirs  []string // "objects" directories, the repository's own first
 	limit int64    // bytes of one object
+	own   bool     // no alternates
 	cache *baseCache
 
 	mu    sync.Mutex
@@ -42,7 +43,17 @@ type objects struct {
 var errMissing = errors.New("object is missing")
 
 func openObjects(dir string, limit int64) (*objects, error) {
-	o := &objects{limit: limit, cache: newBaseCache(cacheBytes), known: map[string]bool{}}
+	return readObjects(dir, &objects{limit: limit})
+}
+
+// openOwn opens the objects of a clone of our own, which is whole in itself:
+// an alternate would be somebody else's to change.
+func openOwn(dir string, limit int64) (*objects, error) {
+	return readObjects(dir, &objects{limit: limit, own: true})
+}
+
+func readObjects(dir string, o *objects) (*objects, error) {
+	o.cache, o.known = newBaseCache(cacheBytes), map[string]bool{}
 	if err := o.addDir(dir); err != nil {
 		return nil, err
 	}
@@ -63,6 +74,9 @@ func (o *objects) addDir(dir string) error {
 		return fail(ErrCorrupt, "%s is not a directory of objects", dir)
 	}
 	o.dirs = append(o.dirs, dir)
+	if o.own {
+		return nil
+	}
 	list, err := readSmall(filepath.Join(dir, "info", "alternates"), 1<<20)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -28,6 +28,7 @@ type Repository struct {
 	refs    refs
 	trees   treeCache
 	limit   int64
+	history *History
 }
 
 // OpenRepository opens the repository at dir or, as git does, at the nearest
@@ -59,7 +60,19 @@ func openAt(r refs) (*Repository, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Repository{objects: o, refs: r, limit: maxFile}, nil
+	opened := &Repository{objects: o, refs: r, limit: maxFile}
+	opened.history = opened.newHistory()
+	return opened, nil
+}
+
+// whole says of a missing object what the reason most often is.
+func (r *Repository) whole(err error) error {
+	if errors.Is(err, errMissing) {
+		if _, serr := os.Stat(filepath.Join(r.refs.common, "shallow")); serr == nil {
+			return fail(ErrCorrupt, "%w: this repository is shallow, and all of its history is needed; run git fetch --unshallow", err)
+		}
+	}
+	return err
 }
 
 // gitDir finds the git directory of exactly this folder; fs.ErrNotExist if
@@ -246,7 +259,7 @@ func (r *Repository) Commit(commit string) (Commit, error) {
 // head's history if base is "". Both are full hashes. After an error it ends.
 func (r *Repository) Log(ctx context.Context, base, head string) iter.Seq2[Commit, error] {
 	return func(yield func(Commit, error) bool) {
-		if err := r.log(ctx, base, head, func(c Commit) bool { return yield(c, nil) }); err != nil {
+		if err := r.whole(r.log(ctx, base, head, func(c Commit) bool { return yield(c, nil) })); err != nil {
 			yield(Commit{}, err)
 		}
 	}
@@ -310,7 +323,7 @@ func (r *Repository) size(h plumbing.Hash) (int64, error) {
 func (o *objects) blob(h plumbing.Hash, limit int64) ([]byte, error) {
 	kind, data, err := o.read(h, limit)
 	if err == nil && kind != plumbing.BlobObject {
-		err = fail(ErrCorrupt, "object %s is a %s where a file is needed", h, kind)
+		err = malformed("object %s is a %s where a file is needed", h, kind)
 	}
 	return data, err
 }

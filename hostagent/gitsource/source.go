@@ -74,6 +74,8 @@ type Source struct {
 	broken error // why the clone cannot be used, or nil
 	proved plumbing.Hash
 	failed map[string]time.Time // mirror -> when it failed last
+
+	history *History
 }
 
 // Open prepares a source. It does not touch the network. A damaged clone is no
@@ -98,6 +100,7 @@ func Open(o Options) (*Source, error) {
 		return nil, errors.New("source: no url, or no directory for the clone")
 	}
 	s := &Source{o: o, failed: map[string]time.Time{}}
+	s.history = s.newHistory()
 	var err error
 	if s.http, err = httpClient(o); err != nil {
 		return nil, err
@@ -141,7 +144,9 @@ func (s *Source) current() (*clone, error) {
 
 // damage notes that the clone cannot be trusted any more, if err says so.
 func (s *Source) damage(c *clone, err error) {
-	if !errors.Is(err, ErrCorrupt) {
+	// What is proved and makes no sense is what the server has, and no damage:
+	// a clone made anew would hold the same.
+	if !errors.Is(err, ErrCorrupt) || errors.Is(err, ErrMalformed) {
 		return
 	}
 	s.mu.Lock()

@@ -161,14 +161,23 @@ func (o *objects) tree(cache *treeCache, h plumbing.Hash) (tree, error) {
 		return nil, err
 	}
 	if kind != plumbing.TreeObject {
-		return nil, fail(ErrCorrupt, "object %s is a %s where a tree is needed", h, kind)
+		return nil, malformed("object %s is a %s where a tree is needed", h, kind)
 	}
 	t, err := decodeTree(data)
 	if err != nil {
-		return nil, fail(ErrCorrupt, "tree %s: %w", h, err)
+		return nil, malformed("tree %s: %w", h, err)
 	}
 	cache.put(h, t)
 	return t, nil
+}
+
+func tooDeep() error {
+	return fail(ErrTooLarge, "it has folders more than %d deep; move what is below them up", maxDepth)
+}
+
+// malformed is the error of an object that its hash proves.
+func malformed(format string, args ...any) error {
+	return fail(ErrMalformed, "%w", fail(ErrCorrupt, format, args...))
 }
 
 // complete checks that a tree and all below it is there: trees by reading
@@ -183,7 +192,7 @@ func (o *objects) completeBelow(cache *treeCache, h plumbing.Hash, seen map[plum
 	}
 	seen[h] = true
 	if depth > maxDepth {
-		return fail(ErrTooLarge, "folders more than %d deep", maxDepth)
+		return tooDeep()
 	}
 	t, err := o.tree(cache, h)
 	if err != nil {

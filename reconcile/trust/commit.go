@@ -360,19 +360,30 @@ func (c Commit) Trailers(name string) []string {
 	return out
 }
 
-// parentsOf reads the parents of a commit that is not judged: old ones were
-// written by gits that were less strict.
-func parentsOf(raw []byte) []string {
-	var out []string
-	for line := range bytes.Lines(raw) {
-		if len(line) == 1 {
-			break
-		}
-		if h, ok := strings.CutPrefix(strings.TrimSuffix(string(line), "\n"), "parent "); ok && isHash(h) {
-			out = append(out, h)
-		} else if !bytes.HasPrefix(line, []byte("tree ")) {
-			break
-		}
+// Parents are a commit's parents as git reads them: the lines right behind its
+// tree, and no others. An error says why git itself would read no commit; what
+// was read until then comes with it. Whoever walks a history reads it so: two
+// readers that saw other parents would judge other commits than are taken up.
+func Parents(raw []byte) ([]string, error) {
+	rest, ok := bytes.CutPrefix(raw, []byte("tree "))
+	if !ok || len(rest) < 41 || !isHash(string(rest[:40])) || rest[40] != '\n' {
+		return nil, errors.New("it does not begin with its tree")
 	}
+	var out []string
+	for rest = rest[41:]; ; {
+		line, ok := bytes.CutPrefix(rest, []byte("parent "))
+		if !ok {
+			return out, nil
+		}
+		if len(line) < 41 || !isHash(string(line[:40])) || line[40] != '\n' {
+			return out, errors.New("a parent of it is no hash")
+		}
+		out, rest = append(out, string(line[:40])), line[41:]
+	}
+}
+
+// parentsOf are those of a commit that judge finds malformed if it is.
+func parentsOf(raw []byte) []string {
+	out, _ := Parents(raw)
 	return out
 }

@@ -147,8 +147,8 @@ func lawOfCommits(t *testing.T, raw []byte, c Commit) {
 	if (c.Signature == nil) != (c.Format == "") || !bytes.HasSuffix(raw, []byte(c.Message)) || !isHash(c.Tree) {
 		t.Fatalf("%+v", c)
 	}
-	if got := parentsOf(raw); !slices.Equal(got, c.Parents) {
-		t.Fatalf("parents %v, or %v", c.Parents, got)
+	if got, err := Parents(raw); err != nil || !slices.Equal(got, c.Parents) {
+		t.Fatalf("parents %v, or %v (%v)", c.Parents, got, err)
 	}
 	if s := c.Author.String() + c.Subject(); strings.ContainsFunc(s, hides) {
 		t.Fatalf("%q", s)

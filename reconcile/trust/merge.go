@@ -3,6 +3,7 @@ package trust
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,6 +15,14 @@ import (
 // does finds what the commit takes, none for a merge that adds nothing, and
 // answers which edits it brings of its own.
 func (f *finding) does(ctx context.Context) ([]edit, error) {
+	edits, err := f.edits(ctx)
+	if errors.Is(err, ErrUnfit) {
+		return nil, f.block(Malformed, "holds what no host takes: "+err.Error(), "Nobody can vouch for it; "+f.takeOff())
+	}
+	return edits, err
+}
+
+func (f *finding) edits(ctx context.Context) ([]edit, error) {
 	switch len(f.Parents) {
 	case 0, 1:
 		parent := ""

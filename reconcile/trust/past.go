@@ -101,7 +101,14 @@ func (p *Past) Learn(ctx context.Context, h History, commit string) error {
 		if err != nil {
 			return err
 		}
-		changes, err := r.brought(ctx, parentsOf(raw), c)
+		parents, err := Parents(raw)
+		if err != nil {
+			continue // nobody could take it up
+		}
+		changes, err := r.brought(ctx, parents, c)
+		if errors.Is(err, ErrUnfit) {
+			continue // nor this
+		}
 		if err != nil {
 			return err
 		}

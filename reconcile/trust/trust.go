@@ -5,6 +5,7 @@ package trust
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"time"
 )
@@ -42,7 +43,8 @@ type Policy struct {
 }
 
 // History is a repository, object by object, each hashed again as it is read.
-// Its errors are the store's: none of them means that a signature is missing.
+// Its errors are the store's, and none of them means that a signature is
+// missing; those about what an object says, which its hash proves, wrap ErrUnfit.
 type History interface {
 	// Commit is a commit's own bytes, as they were hashed.
 	Commit(ctx context.Context, hash string) ([]byte, error)
@@ -57,6 +59,10 @@ type History interface {
 	// MergeBases are the best common ancestors of two commits.
 	MergeBases(ctx context.Context, a, b string) ([]string, error)
 }
+
+// ErrUnfit is that of an object that is whole, and that no host can take: a
+// malformed tree, one that is too large. Reading it again changes nothing.
+var ErrUnfit = errors.New("nothing that a host can take")
 
 // Change is one path that differs between two trees.
 type Change struct {
