@@ -216,6 +216,10 @@ type Env struct {
 	// read from; "" where none is known.
 	Private string
 
+	// Sealed are the paths of the agent's own, Private and what it reads its
+	// secrets from among them, that no command of a service has business with.
+	Sealed []string
+
 	// Credential reads a credential's content when a step runs. Its error is a
 	// host's fault, names the credential, and never shows its content.
 	Credential func(name string) (string, error)

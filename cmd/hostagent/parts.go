@@ -59,6 +59,7 @@ type hooks struct {
 	// migrating as hostagent.Options.Migrating.
 	migrating func(service string, atMost time.Duration)
 	pass      func(time.Duration, error)
+	keys      *keys // read already; nil: assemble reads them
 }
 
 // files of the state directory.
@@ -84,6 +85,12 @@ func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, h
 	if spread == nil {
 		spread = jitter
 	}
+	if h.keys == nil {
+		var err error
+		if h.keys, err = openKeys(cfg, f); err != nil {
+			return nil, err
+		}
+	}
 	credentials := hostagent.NewCredentials(f.secrets, cfg.Credentials...)
 	follow := sourceOptions(cfg, credentials.Read)
 	follow.Dir, follow.Now = filepath.Join(home, cloneDir), now
@@ -106,9 +113,13 @@ func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, h
 	}
 	p := &parts{config: cfg, journal: j, source: source, log: log}
 	p.own = func() []hostagent.HostNeed { return ownNeeds(cfg, credentials, now()) }
+	var trusted *hostagent.Trust
+	if cfg.Trust != nil {
+		trusted = &hostagent.Trust{Policy: cfg.Trust.Policy, Keys: h.keys.ring, History: source.History()}
+	}
 	p.agent = hostagent.New(hostagent.Options{
 		Host: cfg.Host, Parallel: cfg.Parallel, Alone: cfg.Alone, URL: cfg.Source.URL, Version: buildVersion().Version,
-		Source: following{source, f.secrets.Scrub}, Journal: j, Drivers: drivers(cfg, reconcile.Env{
+		Source: following{source, f.secrets.Scrub}, Trust: trusted, Journal: j, Drivers: drivers(cfg, reconcile.Env{
 			Private: cfg.State, Credential: credentials.Read, Note: noting(j, f.secrets),
 			Output: func(s reconcile.Step) io.Writer { return outputLog{log, s, f.secrets} },
 		}),
@@ -158,7 +169,7 @@ func drivers(cfg hostagent.Config, all reconcile.Env) *hostagent.Registry {
 	r.Add("run", "command", command.NewHook(env("run")))
 	r.AddCheck("http", web.Check{})
 	r.AddCheck("tcp", tcp.Check{})
-	r.AddCheck("command", command.Check{})
+	r.AddCheck("command", command.NewCheck(env("check")))
 	return r
 }
 

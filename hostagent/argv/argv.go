@@ -12,12 +12,14 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"drydock/hostagent/confine"
 	"drydock/hostagent/proc"
 	"drydock/reconcile"
 	"drydock/spec"
@@ -43,6 +45,8 @@ type Command struct {
 	Leave bool
 	// File takes the output in place of a pipe to the agent, opened to append.
 	File *os.File
+	// Within is what the command may do; nil leaves it what its user may.
+	Within *confine.Rules
 }
 
 const (
@@ -85,7 +89,7 @@ func Run(ctx context.Context, env reconcile.Env, s reconcile.Step, c Command) (s
 	if ctx.Err() != nil {
 		return "", ctx.Err()
 	}
-	if err := start(ctx, cmd); err != nil {
+	if err := begin(ctx, cmd, r, c); err != nil {
 		return "", startFault(s, r, err)
 	}
 	err = supervise(ctx, cmd, c, mark)
@@ -94,7 +98,48 @@ func Run(ctx context.Context, env reconcile.Env, s reconcile.Step, c Command) (s
 		text = cappedFile(c.File)
 	}
 	show(env, s, text)
-	return text, blame(s, outcome(ctx, r, c, err, text))
+	return text, blame(s, c, outcome(ctx, r, c, err, text))
+}
+
+// begin starts the command and, where there are rules for it, returns once it
+// runs by them.
+func begin(ctx context.Context, cmd *exec.Cmd, r ready, c Command) error {
+	if c.Within == nil {
+		return start(ctx, cmd)
+	}
+	rules, err := c.rules()
+	if err != nil {
+		return err
+	}
+	defer rules.Close()
+	status, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer status.Close()
+	cmd.Path = self
+	cmd.Args = confine.Args(3, 4, r.path, r.args)
+	cmd.ExtraFiles = []*os.File{rules, w}
+	err = start(ctx, cmd)
+	w.Close()
+	if err != nil {
+		return err
+	}
+	if err := awaitStatus(ctx, status); err != nil && ctx.Err() == nil {
+		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
+		_ = cmd.Wait()
+		return err
+	}
+	return nil
+}
+
+// rules are c.Within and what the command has open anyway.
+func (c Command) rules() (*os.File, error) {
+	rules := *c.Within
+	if c.File != nil { // /dev/stdout leads there
+		rules.Open = append(slices.Clip(rules.Open), c.File.Name())
+	}
+	return rules.File()
 }
 
 // supervise waits for the command, or ends it when ctx ends. err is what Wait

@@ -3,6 +3,7 @@ package argv
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"drydock/reconcile"
@@ -47,10 +48,34 @@ func withTail(s, tail string) string {
 
 // blame puts a command's failure on the release where the step says so. Before
 // the new release is in place nothing that fails can be its fault.
-func blame(s reconcile.Step, err error) error {
+func blame(s reconcile.Step, c Command, err error) error {
 	var exit *ExitError
-	if errors.As(err, &exit) && s.Phase >= reconcile.Install {
-		return reconcile.ReleaseFault(err, "")
+	if !errors.As(err, &exit) {
+		return err
+	}
+	hint := ""
+	if c.Within != nil && denied(exit.Tail) {
+		hint = confinedHint
+	}
+	switch {
+	case s.Phase >= reconcile.Install:
+		return reconcile.ReleaseFault(err, hint)
+	case hint != "":
+		return &reconcile.Fault{Err: err, Hint: hint}
 	}
 	return err
+}
+
+// confinedHint is for one who wonders why what works by hand does not here.
+const confinedHint = "If its user may do that by hand: a service's commands reach neither the agent's own files nor the host's keys, and sudo gains them nothing (`drydock explain service.run` says what they may do)"
+
+// denied reports whether a command says that the kernel refused it something.
+func denied(said string) bool {
+	said = strings.ToLower(said)
+	for _, word := range []string{"permission denied", "operation not permitted", "eacces", "eperm", "no new privileges"} {
+		if strings.Contains(said, word) {
+			return true
+		}
+	}
+	return false
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	"drydock/hostagent/confine"
 	"drydock/reconcile"
 	"drydock/spec"
 )
@@ -68,6 +69,19 @@ func User(s reconcile.Step) string {
 		}
 	}
 	return ""
+}
+
+// Within are the rules for a command of s that leaves nothing running behind:
+// see confine.Command. Its release is open to it wherever that lies.
+func Within(env reconcile.Env, s reconcile.Step) *confine.Rules {
+	cred, _, err := credential(User(s))
+	rules := confine.Command(slices.Concat(env.Sealed, []string{env.Private}), err == nil && isRoot(cred), ReleaseDir(s))
+	return &rules
+}
+
+// isRoot says it of a credential; nil is the agent's own.
+func isRoot(cred *syscall.Credential) bool {
+	return cred == nil && os.Geteuid() == 0 || cred != nil && cred.Uid == 0
 }
 
 func resolve(s reconcile.Step, c Command) (ready, error) {

@@ -4,28 +4,34 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"drydock/hostagent/confine"
 	"drydock/hostagent/proc"
 )
+
+// self is the agent's own file, even if it was replaced since it was started.
+const self = "/proc/self/exe"
 
 // verb is the hidden first argument by which the agent's binary becomes the
 // shim: between fork and exec of a program that must be known again, it says
 // durably who it is.
-const verb = "drydock-shim"
+const (
+	verb       = "drydock-shim"
+	verbWithin = "drydock-shim-within" // the same, by rules
+)
 
 // The descriptors that the shim inherits.
 const (
 	lockFD   = 3 // already locked; the lock lives as long as anything that inherited it
 	recordFD = 4 // takes the record
 	statusFD = 5 // takes an error; its end without one means that the program runs
+	rulesFD  = 6 // what the program may do; not there where nothing is taken from it
 	keptFD   = 100
 )
 
@@ -40,25 +46,25 @@ type record struct {
 // process was started as the shim, did not become its program, and must exit
 // with code.
 func Shim(args []string) (code int, ours bool) {
-	if len(args) < 2 || args[1] != verb {
+	if code, ours := confine.Shim(args); ours {
+		return code, true
+	}
+	if len(args) < 2 || args[1] != verb && args[1] != verbWithin {
 		return 0, false
 	}
 	if len(args) < 5 {
 		fmt.Fprintln(os.Stderr, "this verb is for the agent's own use")
 		return 2, true
 	}
-	status := os.NewFile(statusFD, "status")
-	err := become(args[2], args[3], args[4:])
+	err := become(args[2], args[3], args[4:], args[1] == verbWithin)
 	// Nothing was run: the record must not say so.
 	_ = unix.Ftruncate(recordFD, 0)
 	_ = unix.Fsync(recordFD)
-	var errno syscall.Errno
-	errors.As(err, &errno)
-	fmt.Fprintf(status, "%d %v", int(errno), err)
+	confine.Tell(statusFD, err)
 	return 127, true
 }
 
-func become(ident, path string, argv []string) error {
+func become(ident, path string, argv []string, within bool) error {
 	id, err := proc.Of(os.Getpid())
 	if err != nil {
 		return err
@@ -83,25 +89,12 @@ func become(ident, path string, argv []string) error {
 			unix.CloseOnExec(fd)
 		}
 	}
-	for try := 0; ; try++ {
-		err = syscall.Exec(path, argv, os.Environ())
-		if !errors.Is(err, syscall.ETXTBSY) || try == 20 {
+	if within {
+		if err := confine.Enter(rulesFD); err != nil {
 			return err
 		}
-		<-time.After(25 * time.Millisecond)
 	}
-}
-
-// statusError reads what the shim wrote to its status descriptor.
-func statusError(text string) error {
-	if text == "" {
-		return nil
-	}
-	var n int
-	if _, err := fmt.Sscan(text, &n); err == nil && n > 0 {
-		return syscall.Errno(n)
-	}
-	return errors.New(text)
+	return confine.Exec(path, argv)
 }
 
 // unique is a text that no other run ever has.
@@ -124,5 +117,5 @@ func awaitStatus(ctx context.Context, r *os.File) error {
 			break
 		}
 	}
-	return statusError(string(buf))
+	return confine.Told(string(buf))
 }

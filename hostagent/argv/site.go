@@ -222,12 +222,22 @@ func (p Site) Start(ctx context.Context, s reconcile.Step, c Command, o Start) (
 	}
 	defer status.Close()
 	cmd := r.cmd()
-	// The agent's own file, even if it was replaced since it was started.
-	cmd.Path = "/proc/self/exe"
+	cmd.Path = self
 	cmd.Args = append([]string{r.name, verb, o.Ident, r.path}, r.args...)
 	cmd.Env = append(cmd.Env, p.mark()+o.Ident)
 	cmd.Stdout, cmd.Stderr = o.Log, o.Log
 	cmd.ExtraFiles = []*os.File{files[0], files[1], w}
+	if c.Within != nil {
+		c.File = o.Log
+		rules, err := c.rules()
+		if err != nil {
+			w.Close()
+			return nil, reconcile.HostFault(err, "")
+		}
+		defer rules.Close()
+		cmd.Args[1] = verbWithin
+		cmd.ExtraFiles = append(cmd.ExtraFiles, rules)
+	}
 	err = start(ctx, cmd)
 	w.Close()
 	if err != nil {

@@ -57,7 +57,7 @@ func (p Site) Run(ctx context.Context, env reconcile.Env, s reconcile.Step, c Co
 		return text, &TimeoutError{Name: started.name, After: limit, Tail: lastLines(text)}
 	}
 	if state := started.cmd.ProcessState; !state.Success() {
-		return text, blame(s, exitError(started.name, state, text))
+		return text, blame(s, c, exitError(started.name, state, text))
 	}
 	return text, nil
 }

@@ -16,10 +16,13 @@ type checkConfig struct {
 }
 
 // Check is check "command".
-type Check struct{}
+type Check struct{ env reconcile.Env }
+
+// NewCheck is the driver of one agent.
+func NewCheck(env reconcile.Env) Check { return Check{env} }
 
 // Probe runs the command once; healthy is exit status 0.
-func (Check) Probe(ctx context.Context, s reconcile.Step) error {
+func (d Check) Probe(ctx context.Context, s reconcile.Step) error {
 	var c checkConfig
 	if err := s.Block.Decode(&c); err != nil {
 		return err
@@ -27,6 +30,7 @@ func (Check) Probe(ctx context.Context, s reconcile.Step) error {
 	// One that ignores SIGTERM must not make looks overlap the interval by much.
 	_, err := argv.Run(ctx, reconcile.Env{}, s, argv.Command{
 		Argv: c.Command, User: argv.User(s), Timeout: time.Duration(c.Timeout), Grace: time.Second,
+		Within: argv.Within(d.env, s),
 	})
 	return err
 }
@@ -54,6 +58,6 @@ func (d *Hook) Do(ctx context.Context, s reconcile.Step) error {
 	if err := s.Block.Decode(&c); err != nil {
 		return err
 	}
-	_, err := run(ctx, d.env, s, c.Command, c.Timeout)
+	_, err := run(ctx, d.env, argv.Within(d.env, s), s, c.Command, c.Timeout)
 	return err
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"drydock/hostagent/argv"
+	"drydock/hostagent/confine"
 	"drydock/hostagent/durable"
 	"drydock/reconcile"
 	"drydock/spec"
@@ -23,15 +24,21 @@ import (
 // pollEvery is how often a status command is run while it is waited for.
 const pollEvery = 500 * time.Millisecond
 
-// run runs one argv of a step's block, within what is left of timeout.
-func run(ctx context.Context, env reconcile.Env, s reconcile.Step, args []string, timeout spec.Duration) (string, error) {
-	return argv.Run(ctx, env, s, argv.Command{Argv: args, User: argv.User(s), Timeout: time.Duration(timeout)})
+// Which of a service's commands are confined is a matter of what they are for.
+// What install and start run changes the host and leaves behind a service,
+// which is not the agent's to confine: rules would hold for it as long as it
+// lives. All others only look, or do something once: they are confined.
+
+// run runs one argv of a step's block, within what is left of timeout and, if
+// there are any, by rules.
+func run(ctx context.Context, env reconcile.Env, rules *confine.Rules, s reconcile.Step, args []string, timeout spec.Duration) (string, error) {
+	return argv.Run(ctx, env, s, argv.Command{Argv: args, User: argv.User(s), Timeout: time.Duration(timeout), Within: rules})
 }
 
 // ask runs a command that answers by its exit status, and keeps it out of the
 // log: it may be run every second.
-func ask(ctx context.Context, s reconcile.Step, args []string, timeout spec.Duration) (yes bool, out string, err error) {
-	out, err = run(ctx, reconcile.Env{}, s, args, timeout)
+func ask(ctx context.Context, rules *confine.Rules, s reconcile.Step, args []string, timeout spec.Duration) (yes bool, out string, err error) {
+	out, err = run(ctx, reconcile.Env{}, rules, s, args, timeout)
 	var exit *argv.ExitError
 	if errors.As(err, &exit) && exit.Signal == "" {
 		return false, out, nil
@@ -40,13 +47,13 @@ func ask(ctx context.Context, s reconcile.Step, args []string, timeout spec.Dura
 }
 
 // await asks until the answer is want.
-func await(ctx context.Context, s reconcile.Step, args []string, timeout spec.Duration, want bool) error {
+func await(ctx context.Context, rules *confine.Rules, s reconcile.Step, args []string, timeout spec.Duration, want bool) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(timeout))
 	defer cancel()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
-		yes, _, err := ask(ctx, s, args, timeout)
+		yes, _, err := ask(ctx, rules, s, args, timeout)
 		if err == nil && yes == want {
 			return nil
 		}

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 
+	"drydock/hostagent/argv"
 	"drydock/reconcile"
 	"drydock/spec"
 )
@@ -30,7 +31,7 @@ func (d *Drain) Done(ctx context.Context, s reconcile.Step) (bool, error) {
 	if len(c.Status) == 0 {
 		return noteOf(d.env, s, "drain").says(s.Phase.String() + " " + string(s.Block.Config))
 	}
-	drained, _, err := ask(ctx, s, c.Status, c.Timeout)
+	drained, _, err := ask(ctx, argv.Within(d.env, s), s, c.Status, c.Timeout)
 	return err == nil && drained == (s.Phase != reconcile.Undrain), hostsFault(err, statusHint)
 }
 
@@ -50,11 +51,11 @@ func (d *Drain) Do(ctx context.Context, s reconcile.Step) error {
 	if err := n.clear(); err != nil {
 		return err
 	}
-	if _, err := run(ctx, d.env, s, args, c.Timeout); err != nil {
+	if _, err := run(ctx, d.env, argv.Within(d.env, s), s, args, c.Timeout); err != nil {
 		return hostsFault(err, "Run it by hand on this host and see; the service is not touched before it succeeds.")
 	}
 	if len(c.Status) > 0 {
-		if err := await(ctx, s, c.Status, c.Timeout, s.Phase != reconcile.Undrain); err != nil {
+		if err := await(ctx, argv.Within(d.env, s), s, c.Status, c.Timeout, s.Phase != reconcile.Undrain); err != nil {
 			return hostsFault(err, statusHint)
 		}
 	}
@@ -70,7 +71,7 @@ func (d *Drain) Observe(ctx context.Context, s reconcile.Step) (reconcile.Condit
 	if len(c.Status) == 0 {
 		return reconcile.Condition{Is: reconcile.Unknown, Detail: "the block has no status command"}, nil
 	}
-	drained, out, err := ask(ctx, s, c.Status, c.Timeout)
+	drained, out, err := ask(ctx, argv.Within(d.env, s), s, c.Status, c.Timeout)
 	switch {
 	case err != nil:
 		return reconcile.Condition{}, hostsFault(err, statusHint)

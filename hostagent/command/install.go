@@ -47,7 +47,7 @@ func (d *Install) current(ctx context.Context, s reconcile.Step) (string, error)
 	if err := s.Block.Decode(&c); err != nil {
 		return "", err
 	}
-	ok, out, err := ask(ctx, s, c.Current, c.Timeout)
+	ok, out, err := ask(ctx, nil, s, c.Current, c.Timeout)
 	if err != nil || !ok {
 		return "", err
 	}
@@ -74,7 +74,7 @@ func (d *Install) Do(ctx context.Context, s reconcile.Step) error {
 	}
 	want := version(s)
 	s.Target.Release.Version = want
-	if _, err := run(ctx, d.env, s, c.Command, c.Timeout); err != nil {
+	if _, err := run(ctx, d.env, nil, s, c.Command, c.Timeout); err != nil {
 		return err
 	}
 	now, err := d.current(ctx, s)

@@ -60,7 +60,7 @@ func (d *Migrate) Done(ctx context.Context, s reconcile.Step) (bool, error) {
 	}
 	if !t.Begun && !t.Running() {
 		// Also here check may say that it is done: by another host, or by hand.
-		done, _, err := ask(ctx, s, c.Check, c.Timeout)
+		done, _, err := ask(ctx, argv.Within(d.env, s), s, c.Check, c.Timeout)
 		return done, err
 	}
 	var waited error
@@ -75,7 +75,7 @@ func (d *Migrate) Done(ctx context.Context, s reconcile.Step) (bool, error) {
 			return false, reconcile.HostFault(fmt.Errorf("the migration still runs as %v: %w", t, waited), "End it by hand.")
 		}
 	}
-	done, out, err := ask(ctx, s, c.Check, c.Timeout)
+	done, out, err := ask(ctx, argv.Within(d.env, s), s, c.Check, c.Timeout)
 	if err == nil && done {
 		if d.env.Output != nil {
 			_, _ = io.WriteString(d.env.Output(s), site.Left())
@@ -118,18 +118,18 @@ func (d *Migrate) Do(ctx context.Context, s reconcile.Step) error {
 		_, err := d.Done(ctx, s)
 		return err
 	}
-	done, _, err := ask(ctx, s, c.Check, c.Timeout)
+	done, _, err := ask(ctx, argv.Within(d.env, s), s, c.Check, c.Timeout)
 	if err != nil {
 		return fmt.Errorf("check whether there is anything to migrate: %w", err)
 	}
 	if done {
 		return nil
 	}
-	_, err = site.Run(ctx, d.env, s, argv.Command{Argv: c.Command, User: argv.User(s), Timeout: time.Duration(c.Timeout)})
+	_, err = site.Run(ctx, d.env, s, argv.Command{Argv: c.Command, User: argv.User(s), Timeout: time.Duration(c.Timeout), Within: argv.Within(d.env, s)})
 	if err != nil {
 		return err
 	}
-	done, out, err := ask(ctx, s, c.Check, c.Timeout)
+	done, out, err := ask(ctx, argv.Within(d.env, s), s, c.Check, c.Timeout)
 	if err != nil || !done {
 		return d.unknown(s, c, errors.Join(fmt.Errorf("%s exited with 0", c.Command[0]), err), out)
 	}

@@ -62,7 +62,7 @@ func (d *Start) Done(ctx context.Context, s reconcile.Step) (bool, error) {
 	if err != nil || !noted || len(c.Running) == 0 {
 		return noted, err
 	}
-	running, _, err := ask(ctx, s, c.Running, c.Timeout)
+	running, _, err := ask(ctx, nil, s, c.Running, c.Timeout)
 	return err == nil && running == (s.Action != reconcile.Remove), err
 }
 
@@ -99,7 +99,7 @@ func (d *Start) Do(ctx context.Context, s reconcile.Step) error {
 		return err
 	}
 	if len(c.Running) > 0 {
-		if err := await(ctx, s, c.Running, c.Timeout, true); err != nil {
+		if err := await(ctx, nil, s, c.Running, c.Timeout, true); err != nil {
 			return err
 		}
 	}
@@ -110,13 +110,13 @@ func (d *Start) remove(ctx context.Context, s reconcile.Step, c startConfig) err
 	if len(c.Stop) == 0 {
 		return reconcile.HostFault(fmt.Errorf("start \"command\" of %s has no stop command", s.Service), "Stop it by hand, or declare stop before it is removed.")
 	}
-	if _, err := run(ctx, d.env, s, c.Stop, c.Timeout); err != nil {
+	if _, err := run(ctx, d.env, nil, s, c.Stop, c.Timeout); err != nil {
 		return err
 	}
 	if len(c.Running) == 0 {
 		return nil
 	}
-	return await(ctx, s, c.Running, c.Timeout, false)
+	return await(ctx, nil, s, c.Running, c.Timeout, false)
 }
 
 func (d *Start) log(s reconcile.Step) (*os.File, error) {
@@ -140,7 +140,7 @@ func (d *Start) Observe(ctx context.Context, s reconcile.Step) (reconcile.Condit
 	if len(c.Running) == 0 {
 		return reconcile.Condition{Is: reconcile.Unknown, Detail: "the block has no running command"}, nil
 	}
-	running, out, err := ask(ctx, s, c.Running, c.Timeout)
+	running, out, err := ask(ctx, nil, s, c.Running, c.Timeout)
 	switch {
 	case err != nil:
 		return reconcile.Condition{}, err
