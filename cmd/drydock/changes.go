@@ -59,7 +59,7 @@ func changesSince(ctx context.Context, dir, since string) ([]change, error) {
 	if !isDir(dir) {
 		return nil, fmt.Errorf("--changes %s is no directory: name a clone of the service's own source", dir)
 	}
-	g := git{dir}
+	g := git{dir: dir}
 	if _, err := g.run(ctx, "rev-parse", "--verify", "--quiet", "--end-of-options", since+"^{commit}"); err != nil {
 		hint := "name the commit or tag that the present release was built from"
 		if g.shallow(ctx) {

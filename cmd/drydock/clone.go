@@ -67,7 +67,7 @@ func openURL(ctx context.Context, url, branch string) (*clone, error) {
 	if branch != "" {
 		args = append(args, "--branch", branch)
 	}
-	if _, err := (git{dir}).run(ctx, append(args, "--", url, dir)...); err != nil {
+	if _, err := (git{dir: dir}).run(ctx, append(args, "--", url, dir)...); err != nil {
 		cleanup()
 		return nil, fmt.Errorf("%s could not be cloned: %w\nCheck the URL, and that git clone works from here with these credentials", url, err)
 	}
@@ -89,7 +89,7 @@ func openDir(ctx context.Context, dir string, push bool) (*clone, error) {
 	if !isDir(dir) {
 		return nil, fmt.Errorf("%s is no directory: name your clone of the config repository with -C", dir)
 	}
-	top, err := (git{dir}).run(ctx, "rev-parse", "--show-toplevel")
+	top, err := (git{dir: dir}).run(ctx, "rev-parse", "--show-toplevel")
 	if err != nil {
 		var ge *gitError
 		if errors.As(err, &ge) && strings.Contains(ge.stderr, "not a git repository") {
@@ -100,7 +100,7 @@ func openDir(ctx context.Context, dir string, push bool) (*clone, error) {
 		}
 		return nil, err
 	}
-	c := &clone{git: git{top}, push: push, close: func() {}}
+	c := &clone{git: git{dir: top}, push: push, close: func() {}}
 	if c.branch, err = c.run(ctx, "symbolic-ref", "--quiet", "--short", "HEAD"); err != nil {
 		return nil, fmt.Errorf("%s stands on no branch (detached HEAD), so a commit would belong to none: git switch <branch> first", top)
 	}
@@ -132,13 +132,17 @@ func (t tree) files() fs.FS { return os.DirFS(t.dir) }
 
 // refuseDirty says no if a file that must be edited holds work that is not
 // committed: a commit of it would carry that along.
-func (g git) refuseDirty(ctx context.Context, path string) error {
-	out, err := g.run(ctx, "status", "--porcelain", "-z", "--untracked-files=all", "--", path)
+func (g git) refuseDirty(ctx context.Context, paths []string) error {
+	if len(paths) == 0 {
+		return nil
+	}
+	out, err := g.run(ctx, append([]string{"status", "--porcelain", "-z", "--untracked-files=all", "--"}, paths...)...)
 	if err != nil {
 		return err
 	}
 	if out != "" {
-		return fmt.Errorf("%s has changes that are not committed, and this edit would carry them along: commit or stash them first", path)
+		entry, _, _ := strings.Cut(out, "\x00")
+		return fmt.Errorf("%s has changes that are not committed, and this edit would carry them along: commit or stash them first", entry[min(3, len(entry)):])
 	}
 	return nil
 }

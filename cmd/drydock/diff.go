@@ -127,7 +127,7 @@ func compare(ctx context.Context, dir, base, head string, merge bool, o spec.Com
 	ctx, cancel := context.WithTimeout(ctx, gitDeadline)
 	defer cancel()
 	if merge {
-		fork, err := git{dir}.run(ctx, "merge-base", "--end-of-options", base, head)
+		fork, err := git{dir: dir}.run(ctx, "merge-base", "--end-of-options", base, head)
 		if err != nil {
 			return nil, fmt.Errorf("%s and %s have no commit in common here (a shallow clone? git fetch --unshallow): %w", base, head, err)
 		}

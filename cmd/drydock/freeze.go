@@ -123,10 +123,10 @@ func freeze(ctx context.Context, s streams, c *clone, environment, output string
 			return proposal{}, inFile(err, path, src)
 		}
 		if string(content) == string(src) {
-			return proposal{path: path}, nil
+			return settled(path), nil
 		}
 		subject := fmt.Sprintf("freeze %s (%s): %s", whom(f.Services), where(environment), oneLine(f.Reason))
-		return proposal{path: path, content: content, message: subject + "\n"}, nil
+		return one(path, content, subject+"\n"), nil
 	})
 	if err != nil {
 		return err

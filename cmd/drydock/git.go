@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -24,7 +25,16 @@ const maxGitOutput = 64 << 20
 
 // git runs the person's own git binary in one directory, so that their hooks,
 // signing, credential helpers and SSH settings all hold.
-type git struct{ dir string }
+type git struct {
+	dir string
+	env []string // beside the person's own
+}
+
+// with is git with more in its environment.
+func (g git) with(env ...string) git {
+	g.env = append(slices.Clip(g.env), env...)
+	return g
+}
 
 // gitError is a call of git that failed.
 type gitError struct {
@@ -56,7 +66,7 @@ func (g git) feed(ctx context.Context, in io.Reader, args ...string) (string, er
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "git", args...)
 	cmd.Dir = g.dir
-	cmd.Env = gitEnv()
+	cmd.Env = append(gitEnv(), g.env...)
 	cmd.Stdin = in
 	var stdout, stderr capped
 	stdout.left, stderr.left = maxGitOutput, 64<<10

@@ -183,13 +183,13 @@ func moveRelease(ctx context.Context, s streams, c *clone, environment, service,
 			m.Attempt = to.Attempt
 		}
 		if to.Equal(now.release) {
-			return proposal{path: path}, nil
+			return settled(path), nil
 		}
 		content, err := spec.Bump(now.content, path, service, to)
 		if err != nil {
 			return proposal{}, inFile(err, path, now.content)
 		}
-		return proposal{path: path, content: content, message: message}, nil
+		return one(path, content, message), nil
 	})
 	if err != nil {
 		return err

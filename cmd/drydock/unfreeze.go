@@ -80,13 +80,13 @@ func unfreeze(ctx context.Context, s streams, c *clone, environment, output stri
 			return proposal{}, fmt.Errorf("%s has %d freezes: say which by its reason: %s", where(environment), len(took), strings.Join(reasons, ", "))
 		}
 		if len(took) == 0 {
-			return proposal{path: path}, refuseStanding(t.files(), environment, time.Now())
+			return settled(path), refuseStanding(t.files(), environment, time.Now())
 		}
 		if len(strings.TrimSpace(string(content))) == 0 {
 			content = nil
 		}
 		subject := fmt.Sprintf("unfreeze %s (%s): %s", whom(took[0].Services), where(environment), oneLine(took[0].Reason))
-		return proposal{path: path, content: content, message: subject + "\n"}, nil
+		return one(path, content, subject+"\n"), nil
 	})
 	if err != nil {
 		return err
