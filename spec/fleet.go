@@ -187,3 +187,17 @@ func (f *Fleet) Services(environment string) ([]Declared, hcl.Diagnostics) {
 	sc.drop()
 	return out, unique(diags)
 }
+
+// Removals are an environment's removed blocks, for whatever hosts, in the order
+// of their files. Where the environment has faults, there is no saying which.
+func (f *Fleet) Removals(environment string) ([]Removed, hcl.Diagnostics) {
+	if faults := f.Faults(environment); len(faults) > 0 {
+		return nil, faults
+	}
+	sc := f.scopeOf(f.envs[environment])
+	var out []Removed
+	for _, r := range sc.removed {
+		out = append(out, Removed{r.name, r.hash(), Origin{f.commit, r.at}})
+	}
+	return out, nil
+}

@@ -88,6 +88,7 @@ deployment; the hosts' agents do the rest.
 	root.AddGroup(
 		&cobra.Group{ID: "look", Title: "Write and check a repository:"},
 		&cobra.Group{ID: "change", Title: "Change what runs (each makes one commit):"},
+		&cobra.Group{ID: "sign", Title: "Agree to it, with your own key (each makes one commit):"},
 	)
 	root.SetHelpCommandGroupID("")
 	for _, verb := range []struct {
@@ -104,6 +105,8 @@ deployment; the hosts' agents do the rest.
 		{"change", newRetry},
 		{"change", newFreeze},
 		{"change", newUnfreeze},
+		{"sign", newApprove},
+		{"sign", newAttest},
 		{"", newVersion},
 		{"", newMan},
 	} {
