@@ -107,6 +107,9 @@ deployment; the hosts' agents do the rest.
 		{"change", newUnfreeze},
 		{"sign", newApprove},
 		{"sign", newAttest},
+		{"sign", newVouch},
+		{"sign", newOverride},
+		{"sign", newHeartbeat},
 		{"", newVersion},
 		{"", newMan},
 	} {
