@@ -52,7 +52,11 @@ func (h *home) env() []string { return append(os.Environ(), "GNUPGHOME="+h.dir, 
 
 // try runs gpg, and is its output.
 func (h *home) try(stdin string, args ...string) (string, error) {
-	cmd := exec.Command("gpg", append([]string{"--batch", "--no-tty", "--quiet", "--pinentry-mode", "loopback", "--passphrase", "", "--trust-model", "always"}, args...)...)
+	return h.run(stdin, append([]string{"--batch", "--no-tty", "--quiet", "--pinentry-mode", "loopback", "--passphrase", "", "--trust-model", "always"}, args...))
+}
+
+func (h *home) run(stdin string, args []string) (string, error) {
+	cmd := exec.Command("gpg", args...)
 	cmd.Env, cmd.Stdin = h.env(), strings.NewReader(stdin)
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said
