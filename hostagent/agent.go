@@ -118,6 +118,9 @@ func New(o Options) *Agent {
 	}
 	a.source = reconcile.SourceStatus{URL: o.URL}
 	a.resolver = &resolver{Options: o, loader: &spec.Loader{Only: o.Host.Environment}}
+	if o.Trust != nil {
+		a.resolver.trust = &verifier{Trust: o.Trust, now: o.Now}
+	}
 	a.engine = &reconcile.Engine{
 		Journal: o.Journal, Drivers: o.Drivers, Slots: reconcile.NewHostSlots(max(o.Parallel, 1)),
 		Look: a.surroundings, Host: o.Host.Name, Boot: o.Boot, Now: o.Now, Jitter: o.Jitter, Log: o.Log, Watch: a.watch,
@@ -199,7 +202,7 @@ func (a *Agent) Status(context.Context) reconcile.HostStatus {
 	defer a.mu.Unlock()
 	st := reconcile.HostStatus{
 		Host: a.Host.Name, Environment: a.Host.Environment, Commit: m.Accepted,
-		Paused: m.Paused, Agent: a.looping, Source: a.source, Services: []reconcile.ServiceStatus{},
+		Paused: m.Paused, Agent: a.looping, Source: a.answered(m), Services: []reconcile.ServiceStatus{},
 	}
 	for _, n := range reconcile.Names(a.want, m) {
 		s := a.service(n)
@@ -343,7 +346,13 @@ func (a *Agent) adopt(r resolved) {
 		a.source.BehindSince = nil
 	case a.source.BehindSince == nil:
 		t := a.Now()
+		if r.blocked != nil && !r.blocked.Since.IsZero() {
+			t = r.blocked.Since // an earlier process was told so too
+		}
 		a.source.BehindSince = &t
+	}
+	if a.source.Blocked = ""; r.blocked != nil {
+		a.source.Blocked = r.blocked.Head
 	}
 }
 

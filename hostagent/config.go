@@ -80,7 +80,7 @@ func (w word) MatchString(s string) bool { return len(s) <= w.most && w.pattern.
 func (w word) String() string { return fmt.Sprintf("%s, in at most %d letters", w.pattern, w.most) }
 
 // LoadConfig reads the host's own file. What this build does not carry out yet
-// (trust, coordinate "etcd") is an error, never ignored: it may be what makes
+// (coordinate "etcd") is an error, never ignored: it may be what makes
 // a deployment safe. The directory in the environment variable
 // CREDENTIALS_DIRECTORY, which systemd sets, comes before that of credentials.
 func LoadConfig(path string) (Config, hcl.Diagnostics) {
@@ -142,7 +142,7 @@ func parseConfig(path string, src []byte, hostname, credentials string) (Config,
 	}
 	d.finish(file.Body.(*hclsyntax.Body).MissingItemRange())
 	c.Files = append(c.Files, path)
-	for _, p := range []string{c.Source.SSHKey, c.Source.KnownHosts, c.Source.CA} {
+	for _, p := range append([]string{c.Source.SSHKey, c.Source.KnownHosts, c.Source.CA}, c.Trust.files()...) {
 		if p != "" {
 			c.Files = append(c.Files, p)
 		}
@@ -161,6 +161,7 @@ type configBlock struct {
 	labels   int
 	section  func(labels []string, at hcl.Range) *configSection // nil result: do not look inside
 	required bool
+	many     bool // it may stand more than once
 }
 
 func (d *configDecoder) top() *configSection {
@@ -174,12 +175,9 @@ func (d *configDecoder) top() *configSection {
 			"listen":      d.listen,
 		},
 		blocks: map[string]configBlock{
-			"host":   {section: func([]string, hcl.Range) *configSection { return d.host() }},
-			"source": {required: true, section: func([]string, hcl.Range) *configSection { return d.source() }},
-			"trust": {section: func(_ []string, at hcl.Range) *configSection {
-				d.unbuilt(at, "trust", "verifying signatures. Without it any fast-forward commit would be accepted, which is not what this file asks for")
-				return nil
-			}},
+			"host":       {section: func([]string, hcl.Range) *configSection { return d.host() }},
+			"source":     {required: true, section: func([]string, hcl.Range) *configSection { return d.source() }},
+			"trust":      {section: func(_ []string, at hcl.Range) *configSection { return d.trust(at) }},
 			"coordinate": {labels: 1, section: d.coordinate},
 		},
 	}
@@ -229,6 +227,7 @@ func (d *configDecoder) finish(at hcl.Range) {
 	if !hostName.MatchString(d.config.Host.Name) {
 		d.problem(at, "No host name", "The machine's host name %q cannot be used. Write `host { name = \"…\" }`.", d.config.Host.Name)
 	}
+	d.checkTrust()
 	if t := d.config.Source.Token.Credential; t != "" && len(d.config.Credentials) == 0 {
 		d.problem(at, "No credentials", "The source's token is credential(%q), but neither `credentials` nor $CREDENTIALS_DIRECTORY names a directory.", t)
 	}

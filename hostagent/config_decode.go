@@ -20,6 +20,7 @@ type configDecoder struct {
 	path        string
 	config      *Config
 	credentials string // the attribute
+	places      trustPlaces
 	diags       hcl.Diagnostics
 }
 
@@ -48,7 +49,7 @@ func (d *configDecoder) body(s *configSection, b *hclsyntax.Body, in string) {
 		case !ok:
 			d.problem(block.TypeRange, "Unknown block", "There is no block %q %s.%s", block.Type, where, spec.DidYouMean(block.Type, s.words()))
 			continue
-		case seen[block.Type]:
+		case seen[block.Type] && !known.many:
 			d.problem(block.DefRange(), "Written twice", "There may be one %s block only.", block.Type)
 			continue
 		case len(block.Labels) != known.labels:

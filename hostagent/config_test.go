@@ -85,7 +85,6 @@ func TestConfigRefuses(t *testing.T) {
 		"unknown block":       {"hosts {}\n" + rest, `Did you mean "host"?`},
 		"unknown inside":      {"host {\n  parralel = 2\n}\n" + rest, `h.hcl:2,3-11: Unknown attribute; There is no attribute "parralel" in host. Did you mean "parallel"?`},
 		"twice":               {"host {}\nhost {}\n" + rest, "Written twice"},
-		"trust":               {"trust {\n  signers = \"/x\"\n}\n" + rest, "refuses to start with trust"},
 		"etcd":                {"coordinate \"etcd\" {\n  endpoints = [\"x\"]\n}\n" + rest, `refuses to start with coordinate "etcd"`},
 		"other coordination":  {"coordinate \"alon\" {}\n" + rest, `Did you mean "alone"?`},
 		"coordination, bare":  {"coordinate {}\n" + rest, "Wrong labels"},

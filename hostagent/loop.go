@@ -49,6 +49,8 @@ type loop struct {
 	timer           *time.Timer
 	early           resolved         // what was accepted last, until the source has answered
 	slow            <-chan time.Time // when the first answer is not waited for any longer
+	judge           time.Time        // when a head that was refused may be good
+	stale           time.Time        // when freshness ends
 }
 
 // soon is how long a started agent waits for its source before it looks after
@@ -108,7 +110,7 @@ func (a *Agent) loop(ctx context.Context, wakes <-chan struct{}, forever bool) e
 				l.lookAll()
 			}
 		case <-l.timer.C:
-			event = l.lookAll
+			event = l.timed
 		case <-ctx.Done():
 			l.shutdown(end)
 			return nil
@@ -236,12 +238,16 @@ func (l *loop) resolved(r resolved) {
 	l.mu.Unlock()
 	l.adopt(r)
 	if c := r.want.Commit; c != "" && c != before && !l.Quiet {
-		l.Log.Info("accepted", "commit", c, "services", len(r.want.Services))
+		l.Log.Info("accepted", "commit", c, "services", len(r.want.Services), "how", l.how(r))
 		for _, name := range slices.Sorted(maps.Keys(r.want.Held)) {
 			l.Log.Error("kept at its last good declaration", "service", name, "error", r.want.Held[name])
 		}
 	}
 	l.err = r.err
+	l.stale = l.staleAt(l.Journal.Memory(), l.Now())
+	if l.judge = (time.Time{}); r.blocked != nil {
+		l.judge = r.blocked.Again
+	}
 	if l.Polled != nil {
 		l.Polled(r.err)
 	}
@@ -272,6 +278,18 @@ func (l *loop) supersedeOld() {
 			s.supersede()
 		}
 	}
+}
+
+// timed is what the timer rings for: services whose time has come, and the
+// source where time alone changes what may be accepted, or begun.
+func (l *loop) timed() {
+	now := l.Now()
+	past := func(t time.Time) bool { return !t.IsZero() && !t.After(now) }
+	if past(l.judge) || past(l.stale) {
+		l.judge, l.stale = time.Time{}, time.Time{}
+		l.refresh()
+	}
+	l.lookAll()
 }
 
 // lookAll looks at every service that is not in hand already.
@@ -383,6 +401,11 @@ func (l *loop) schedule() {
 			// Its time is used up, so that a service which is gone by now does
 			// not wake the loop for ever.
 			s.parked, s.notBefore = false, time.Time{}
+		}
+	}
+	for _, t := range []time.Time{l.judge, l.stale} {
+		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
+			at = t
 		}
 	}
 	if at.IsZero() || !l.forever {

@@ -18,7 +18,11 @@ func (a *Agent) Rebuild(ctx context.Context) error {
 	if err != nil || commit == "" {
 		return err
 	}
-	if _, err := a.Journal.Append(ctx, reconcile.Record{Kind: reconcile.Accepted, Commit: commit}); err != nil {
+	warrant, err := a.resolver.reverify(ctx, commit)
+	if err != nil {
+		return err // what runs goes on; nothing is known of it, as on a new host
+	}
+	if _, err := a.Journal.Append(ctx, reconcile.Record{Kind: reconcile.Accepted, Commit: commit, Warrant: warrant}); err != nil {
 		return err
 	}
 	r := a.resolver.local(ctx)

@@ -21,8 +21,9 @@ type resolver struct {
 	Options
 	mu     sync.Mutex // one at a time: source and loader are not for two
 	loader *spec.Loader
-	last   resolved // of the last follow
-	seen   string   // the head it was made from
+	trust  *verifier // nil: any head is accepted
+	last   resolved  // of the last follow
+	seen   string    // the head it was made from
 }
 
 // resolved is what a host should run, by the newest commit that says so.
@@ -32,6 +33,10 @@ type resolved struct {
 	head error       // the part of err that is the source's own; only of a peek
 	url  string      // the mirror that served it
 	keep []reconcile.Record
+	// warrant says who answers for what was accepted just now; blocked, why the
+	// head was not.
+	warrant *reconcile.Warrant
+	blocked *Refused
 	// early marks what was accepted last, while the source is still asked.
 	early bool
 }
@@ -54,14 +59,24 @@ func (r *resolver) follow(ctx context.Context) resolved {
 			return r.stay(ctx, "", errors.Join(herr, err))
 		}
 	}
+	m := r.Journal.Memory()
+	if herr == nil && snap.Commit == accepted {
+		r.forgive(ctx, m)
+	}
 	if snap.Commit == r.seen && r.last.want.Commit != "" {
 		out := r.last
 		out.err = errors.Join(herr, out.err)
 		return out
 	}
+	var warrant *reconcile.Warrant
+	if r.trust.needs(m, accepted, snap.Commit) {
+		if warrant, err = r.trust.judge(ctx, m, accepted, snap); err != nil {
+			return r.refused(ctx, m, accepted, errors.Join(herr, err))
+		}
+	}
 	out := r.read(ctx, snap)
-	if snap.Commit != accepted {
-		if err := r.accept(ctx, snap.Commit); err != nil {
+	if snap.Commit != accepted || warrant != nil {
+		if err := r.accept(ctx, snap.Commit, warrant); err != nil {
 			return r.stay(ctx, accepted, err)
 		}
 	}
@@ -74,25 +89,53 @@ func (r *resolver) follow(ctx context.Context) resolved {
 		return r.stay(ctx, "", errors.Join(herr, out.err))
 	}
 	r.last, r.seen = out, snap.Commit
-	out.err = errors.Join(herr, out.err)
+	out.err, out.warrant = errors.Join(herr, out.err), warrant
 	return out
+}
+
+// refused stays where the host is, and remembers when it saw the head.
+func (r *resolver) refused(ctx context.Context, m reconcile.Memory, accepted string, cause error) resolved {
+	out := r.stay(ctx, accepted, cause)
+	if !errors.As(cause, &out.blocked) {
+		return out
+	}
+	if rec, new := sighting(m, out.blocked); new {
+		if _, err := r.Journal.Append(ctx, rec); err != nil {
+			out.err = errors.Join(out.err, err)
+		}
+	}
+	return out
+}
+
+// forgive notes that the head is the accepted commit again: what was refused is
+// off the branch.
+func (r *resolver) forgive(ctx context.Context, m reconcile.Memory) {
+	if m.Refused == nil {
+		return
+	}
+	if _, err := r.Journal.Append(ctx, reconcile.Record{Kind: reconcile.Sighted, Commit: m.Accepted}); err != nil {
+		r.Log.Warn("the journal", "error", err) // it is said again, and nothing hangs on it
+	}
 }
 
 // stay is what is in force where nothing new can be: what this process resolved
 // last; after a start, what the accepted commit says; and where even that
-// cannot be read, what runs here, so that it is looked after all the same.
+// cannot be read, or was accepted before this host asked who signs, what runs
+// here, so that it is looked after all the same.
 func (r *resolver) stay(ctx context.Context, accepted string, cause error) resolved {
 	if r.last.want.Commit != "" {
 		return resolved{want: r.last.want, err: cause}
 	}
-	if accepted != "" {
+	m := r.Journal.Memory()
+	if accepted != "" && r.trust.looked(m, accepted) {
 		if snap, err := r.Source.At(ctx, accepted); err == nil {
 			if out := r.read(ctx, snap); out.want.Commit != "" {
-				return resolved{want: out.want, err: errors.Join(cause, out.err)}
+				r.last, r.seen = out, ""
+				out.err = errors.Join(cause, out.err)
+				return out
 			}
 		}
 	}
-	m := r.Journal.Memory()
 	if m.Accepted == "" {
 		return resolved{err: cause}
 	}
@@ -130,28 +173,60 @@ func (r *resolver) peek(ctx context.Context) resolved {
 			return resolved{err: errors.Join(herr, err), head: herr}
 		}
 	}
+	var warrant *reconcile.Warrant
+	if m := r.Journal.Memory(); r.trust.needs(m, accepted, snap.Commit) {
+		if warrant, err = r.trust.judge(ctx, m, accepted, snap); err != nil {
+			out := r.stay(ctx, accepted, errors.Join(herr, err))
+			out.head = herr
+			_ = errors.As(err, &out.blocked)
+			return out
+		}
+	}
 	out := r.read(ctx, snap)
-	out.err, out.head = errors.Join(herr, out.err), herr
+	out.err, out.head, out.warrant = errors.Join(herr, out.err), herr, warrant
 	return out
 }
 
 // local is what was accepted last, without network.
-func (r *resolver) local(ctx context.Context) resolved {
+func (r *resolver) local(ctx context.Context) (out resolved) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	accepted, err := r.accepted(ctx)
+	m := r.Journal.Memory()
+	if r.trust != nil && m.Refused != nil {
+		known := &Refused{Head: m.Refused.Commit, Since: m.Refused.Since, Err: errors.New(m.Refused.Reason)}
+		defer func() { out.err, out.blocked = errors.Join(known, out.err), known }()
+	}
 	if err != nil || accepted == "" {
 		return resolved{err: err}
+	}
+	if !r.trust.looked(m, accepted) {
+		return r.stay(ctx, "", fmt.Errorf("commit %s was accepted before this host's trust section asked who signed it; it is verified when the agent looks at its source", spec.Short(accepted)))
 	}
 	snap, err := r.Source.At(ctx, accepted)
 	if err != nil {
 		return r.stay(ctx, "", err)
 	}
-	out := r.read(ctx, snap)
+	out = r.read(ctx, snap)
 	if out.want.Commit == "" {
 		return r.stay(ctx, "", out.err)
 	}
 	return out
+}
+
+// reverify judges what the clone says was accepted, for a journal that was
+// begun anew, without network.
+func (r *resolver) reverify(ctx context.Context, accepted string) (*reconcile.Warrant, error) {
+	if r.trust == nil {
+		return nil, nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	snap, err := r.Source.At(ctx, accepted)
+	if err != nil {
+		return nil, err
+	}
+	return r.trust.judge(ctx, r.Journal.Memory(), accepted, snap)
 }
 
 // accepted is the high-water mark: the journal's, or the clone's where the
@@ -164,11 +239,14 @@ func (r *resolver) accepted(ctx context.Context) (string, error) {
 	return r.Source.Accepted(ctx)
 }
 
-func (r *resolver) accept(ctx context.Context, commit string) error {
+// accept makes a commit that passed all checks the high-water mark. The clone's
+// comes first: after a crash in between, the journal is behind it, and the head
+// is judged once more.
+func (r *resolver) accept(ctx context.Context, commit string, w *reconcile.Warrant) error {
 	if err := r.Source.Accept(ctx, commit); err != nil {
 		return err
 	}
-	_, err := r.Journal.Append(ctx, reconcile.Record{Kind: reconcile.Accepted, Commit: commit})
+	_, err := r.Journal.Append(ctx, reconcile.Record{Kind: reconcile.Accepted, Commit: commit, Warrant: w})
 	return err
 }
 

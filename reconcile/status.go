@@ -61,10 +61,15 @@ type HostStatus struct {
 // SourceStatus is how the host stands towards its repository.
 type SourceStatus struct {
 	URL      string `json:"url"`
-	Verified bool   `json:"verified"` // false: no trust block, any fast-forward commit is accepted
+	Verified bool   `json:"verified"` // the commit in force was: false without a trust block, where any fast-forward commit is accepted
 	Error    string `json:"error"`
 	// BehindSince is when the source was last followed without an error, while it is not.
 	BehindSince *time.Time `json:"behind_since"`
+
+	How     string   `json:"how,omitempty"`     // how the commit in force was found good: "signed", "vouched", "merged", "accepted" (since names it), "on trust"
+	By      []string `json:"by,omitempty"`      // who answers for it
+	Blocked string   `json:"blocked,omitempty"` // the head that is not accepted; Error says why
+	Stale   string   `json:"stale,omitempty"`   // why this host may be kept in the dark: nothing newer came for longer than freshness allows
 }
 
 // Status is what people and programs are told of one service: the plan it has,

@@ -28,6 +28,7 @@ const (
 	kindTime
 	kindLabels // label to a value or a list of values
 	kindAny    // a local
+	kindCounts // string to whole number
 )
 
 var kindNames = [...]string{
@@ -46,6 +47,7 @@ var kindNames = [...]string{
 	kindTime:     "time, RFC 3339",
 	kindLabels:   "map of label to value, or to a list of values",
 	kindAny:      "any value",
+	kindCounts:   "map of whole numbers",
 }
 
 // String is what explain prints.

@@ -1,10 +1,23 @@
 package spec
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // hostFile is the reference of a host's own file. The agent decodes that file
 // itself; a test there holds the two together, word by word.
 const hostFile = "hostagent.hcl"
+
+// fullHash is a commit that nobody can mean another one by.
+func fullHash() *form {
+	return &form{"40 digits of a commit", func(s string) string {
+		if len(s) != 40 || strings.Trim(s, "0123456789abcdef") != "" {
+			return "write the 40 digits that git rev-parse prints"
+		}
+		return ""
+	}}
+}
 
 func hostSchema() *schema {
 	text := func(name, doc string) attribute { return attribute{name: name, kind: kindString, doc: doc} }
@@ -39,7 +52,21 @@ func hostSchema() *schema {
 				{typ: "alone", doc: "This is the only host there is: what asks for coordination is satisfied."},
 				{typ: "etcd", unbuilt: true, doc: "An etcd cluster. This build refuses to start with it."},
 			}},
-			{typ: "trust", unbuilt: true, doc: "Whose signatures count for what. Without it any fast-forward commit is accepted, and every status says unverified. This build refuses to start with it."},
+			{typ: "trust", doc: "Whose signatures count for what. With it, a commit is taken up once it and each one before it is signed by somebody who may do what it does; until then the host stays at the last accepted one. Without it any fast-forward commit is accepted, and every status says unverified.", attrs: []attribute{
+				path("signers", "Who may sign, in the format of OpenSSH's allowed_signers: a line a key. Needed, unless keyring is there."),
+				path("revoked", "SSH keys that count no longer, a public key a line. A commit that is accepted already stays accepted."),
+				path("keyring", "OpenPGP public keys, armoured or not, of people who sign so."),
+				{name: "since", kind: kindString, form: fullHash(), doc: "The commit that is taken on trust; every later one is verified. Without it the first head that the host sees is, and status says so."},
+				{name: "approvals", kind: kindCounts, doc: "By environment, how many people must approve a release at least: a floor under the repository's own approval blocks."},
+				{name: "freshness", kind: kindDuration, lowest: int64(time.Minute), highest: int64(10 * 365 * 24 * time.Hour), doc: "For how long after the newest signed commit new rollouts and installs may begin; what runs keeps running. Default: no limit."},
+			}, blocks: []*schema{
+				{typ: "role", many: true, labels: []label{{name: "name", doc: "for people and messages"}}, doc: "Who may do what by commits. Nothing is allowed by default; a principal's roles add up.", attrs: []attribute{
+					{name: "principals", kind: kindStrings, required: true, doc: "As signers names them. Patterns (* and ?, and ! to exclude) never hold for somebody whom a role names."},
+					{name: "may", kind: kindStrings, required: true, words: []string{"bump", "rollback", "promote", "freeze", "operate", "any"}, doc: "bump: new releases, nothing else. rollback: releases that the environment has left. promote: releases that another environment runs. freeze: freeze and unfreeze. operate: forget, resolve, heartbeat, retry. any: all of it, and everything else."},
+					{name: "environments", kind: kindStrings, doc: "Where. Default: everywhere."},
+					{name: "people", kind: kindBool, def: false, doc: "These are people: only they count in approvals, and only they may vouch."},
+				}},
+			}},
 		},
 	}
 }

@@ -50,24 +50,38 @@ func runForEver(ctx context.Context, f *flags, systemd *notify.Notifier) error {
 	if err != nil {
 		return err
 	}
+	k, err := openKeys(cfg, f)
+	if err != nil {
+		return err
+	}
+	now := &configured{cfg, k}
 	for {
-		next, err := runOne(ctx, f, cfg, log, systemd)
+		next, err := runOne(ctx, f, now, log, systemd)
 		if err != nil || next == nil {
 			_ = systemd.Stopping()
 			return err
 		}
 		_ = systemd.Reloading()
-		cfg = *next
+		now = next
 	}
+}
+
+// configured is a configuration with the keys that it names: both were good when
+// they were read, and hold together until both are again.
+type configured struct {
+	hostagent.Config
+	keys *keys
 }
 
 // runOne runs an agent until ctx ends (nil), or its configuration was changed
 // into another valid one, which it returns.
-func runOne(ctx context.Context, f *flags, cfg hostagent.Config, log *slog.Logger, systemd *notify.Notifier) (*hostagent.Config, error) {
+func runOne(ctx context.Context, f *flags, now *configured, log *slog.Logger, systemd *notify.Notifier) (*configured, error) {
+	cfg := now.Config
 	var m *metrics.Metrics
 	var files *wake.Waker
 	var p *parts
 	hooks := hooks{
+		keys:  now.keys,
 		watch: func(r reconcile.Progressed) { m.Watch(r) },
 		migrating: func(service string, atMost time.Duration) {
 			log.Warn("stopping waits for a migration", "service", service)
@@ -110,7 +124,7 @@ func runOne(ctx context.Context, f *flags, cfg hostagent.Config, log *slog.Logge
 	g, run := errgroup.WithContext(run)
 	life, ended := context.WithCancel(context.WithoutCancel(ctx))
 	defer ended()
-	var next *hostagent.Config
+	var next *configured
 	g.Go(socket.Serve)
 	g.Go(func() error {
 		// Socket and watchdog answer until the last plan has come to its end.
@@ -134,7 +148,7 @@ func runOne(ctx context.Context, f *flags, cfg hostagent.Config, log *slog.Logge
 		})
 	}
 	g.Go(func() error {
-		next = reconfigured(run, config.C(), f, cfg, log, p.agent)
+		next = reconfigured(run, config.C(), f, now, log, p.agent)
 		if next != nil {
 			stop()
 		}
@@ -144,7 +158,7 @@ func runOne(ctx context.Context, f *flags, cfg hostagent.Config, log *slog.Logge
 		systemd.Watchdog(life, p.agent.Healthy)
 		return nil
 	})
-	log.Info("following", "url", cfg.Source.URL, "branch", cfg.Source.Branch, "environment", cfg.Host.Environment, "host", cfg.Host.Name, "verified", false)
+	log.Info("following", "url", cfg.Source.URL, "branch", cfg.Source.Branch, "environment", cfg.Host.Environment, "host", cfg.Host.Name, "verified", cfg.Trust != nil)
 	_ = systemd.Ready()
 	err = g.Wait()
 	if errors.Is(err, context.Canceled) {
@@ -162,9 +176,10 @@ func closing(f func(context.Context) error) {
 	_ = f(ctx)
 }
 
-// reconfigured waits until the configuration differs and is valid. One that is
-// not leaves the old one in force.
-func reconfigured(ctx context.Context, wakes <-chan struct{}, f *flags, cfg hostagent.Config, log *slog.Logger, a *hostagent.Agent) *hostagent.Config {
+// reconfigured waits until the configuration, or the keys that it names, differ
+// and are valid. What is not leaves the old ones in force: a file that does not
+// read must never be the end of trust.
+func reconfigured(ctx context.Context, wakes <-chan struct{}, f *flags, now *configured, log *slog.Logger, a *hostagent.Agent) *configured {
 	for {
 		select {
 		case <-ctx.Done():
@@ -172,14 +187,21 @@ func reconfigured(ctx context.Context, wakes <-chan struct{}, f *flags, cfg host
 		case <-wakes:
 		}
 		next, diags := hostagent.LoadConfig(f.config)
+		var k *keys
+		var err error
+		if !diags.HasErrors() {
+			k, err = openKeys(next, f)
+		}
 		switch {
 		case diags.HasErrors():
 			log.Error("the configuration was changed and has errors; the old one stays in force", "error", diags.Error())
-		case next.State != cfg.State:
-			log.Error("state was changed, which takes a new start of the agent: stop it, move the directory, start it", "from", cfg.State, "to", next.State)
-		case !reflect.DeepEqual(next, cfg):
+		case err != nil:
+			log.Error("the configuration names keys that cannot be used; the old configuration and the old keys stay in force", "error", err)
+		case next.State != now.State:
+			log.Error("state was changed, which takes a new start of the agent: stop it, move the directory, start it", "from", now.State, "to", next.State)
+		case !reflect.DeepEqual(next, now.Config) || !k.same(now.keys):
 			log.Info("the configuration was changed")
-			return &next
+			return &configured{next, k}
 		}
 		a.Nudge()
 	}

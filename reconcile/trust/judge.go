@@ -41,6 +41,11 @@ type Verdict struct {
 	Commits int      // that were verified, the head among them
 	How     How      // for the head
 	By      []string // who answers for the head; of a merge that adds nothing, for its parents; sorted
+
+	// News is the newest date of a commit among them that somebody signed who
+	// may; zero for none. A merge that adds nothing is anybody's to make and to
+	// date, so it is no news.
+	News time.Time
 }
 
 // How a commit was found good.
@@ -78,6 +83,7 @@ type Blocker struct {
 	Needs   []Need // that nobody covered
 	Why     string
 	Next    string
+	Until   time.Time // when it may be found good without anybody doing anything; zero: never
 }
 
 func (b *Blocker) Error() string {
@@ -118,7 +124,7 @@ func (j *Judge) Judge(ctx context.Context, accepted, head string, now time.Time)
 		}
 	}
 	last := t.commits[head]
-	return Verdict{Head: head, Commits: len(t.order), How: last.how, By: last.by}, nil
+	return Verdict{Head: head, Commits: len(t.order), How: last.how, By: last.by, News: t.news}, nil
 }
 
 // trial is one judgement.
@@ -126,6 +132,7 @@ type trial struct {
 	*Judge
 	reader
 	now      time.Time
+	news     time.Time    // as Verdict has it
 	order    []*candidate // parents first
 	commits  map[string]*candidate
 	vouchers map[string][]*candidate // commit -> those whose trailers name it
@@ -261,6 +268,9 @@ func (t *trial) vouches(ctx context.Context, c *candidate) ([]signer, error) {
 
 // judge finds one commit good, or is its Blocker.
 func (t *trial) judge(ctx context.Context, c *candidate) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	raw, err := t.history.Commit(ctx, c.hash)
 	if err != nil {
 		return err
@@ -272,8 +282,10 @@ func (t *trial) judge(ctx context.Context, c *candidate) error {
 	}
 	f := &finding{trial: t, candidate: c, Commit: read}
 	if at := read.Committer.Time; at.After(t.now.Add(maxAhead)) {
-		return f.block(Ahead, fmt.Sprintf("is dated %s, and it is %s here, so it is not accepted yet", at.UTC().Format(time.RFC3339), t.now.UTC().Format(time.RFC3339)),
+		b := f.block(Ahead, fmt.Sprintf("is dated %s, and it is %s here, so it is not accepted yet", at.UTC().Format(time.RFC3339), t.now.UTC().Format(time.RFC3339)),
 			"If the date is right, set this host's clock; otherwise "+t.takeOff())
+		b.Until = at.Add(-maxAhead)
+		return b
 	}
 	own := t.signers(c, read)
 	vouching, err := t.vouches(ctx, c)
@@ -298,6 +310,9 @@ func (t *trial) judge(ctx context.Context, c *candidate) error {
 	}
 	if b := f.answer(); b != nil {
 		return b
+	}
+	if at := read.Committer.Time; c.how == Signed && at.After(t.news) {
+		t.news = at
 	}
 	return t.record(ctx, &t.fresh, c.hash, edits)
 }

@@ -583,19 +583,23 @@ func TestVerdict(t *testing.T) {
 		}
 	}
 	a := r.on(base, files{"staging/web.hcl": service("web", "1.3")}, ci)
-	want(judge(r.judge(), base, a), Verdict{a, 1, Signed, []string{"ci@acme"}})
+	ats := r.clock
+	want(judge(r.judge(), base, a), Verdict{a, 1, Signed, []string{"ci@acme"}, ats})
 	want(judge(r.judge(), a, a), Verdict{Head: a, How: Accepted})
 	b := r.on(base, files{"README.md": "x"}, by("bob@acme"))
-	m := r.merge(a, b, nil, unsigned())
-	want(judge(r.judge(), base, m), Verdict{m, 3, Merged, []string{"bob@acme", "ci@acme"}})
+	bs := r.clock
+	m := r.merge(a, b, nil, unsigned(), dated(noon)) // anybody could have made it, and dated it
+	want(judge(r.judge(), base, m), Verdict{m, 3, Merged, []string{"bob@acme", "ci@acme"}, bs})
+	again := r.merge(a, base, nil, unsigned(), dated(noon))
+	want(judge(r.judge(), a, again), Verdict{Head: again, Commits: 1, How: Merged})
 	c := r.on(base, files{"README.md": "x"}, unsigned())
 	v := r.on(c, nil, vouching(c))
-	want(judge(r.judge(), base, v), Verdict{v, 2, Signed, []string{"alice@acme"}})
+	want(judge(r.judge(), base, v), Verdict{v, 2, Signed, []string{"alice@acme"}, r.clock})
 
 	want(judge(r.judge(), "", m), Verdict{Head: m, How: OnTrust})
 	since := r.judge()
 	since.Policy.Since = base
-	want(judge(since, "", m), Verdict{m, 3, Merged, []string{"bob@acme", "ci@acme"}})
+	want(judge(since, "", m), Verdict{m, 3, Merged, []string{"bob@acme", "ci@acme"}, bs})
 	since.Policy.Since = r.commits[base].parents[0]
 	if _, err := since.Judge(ctx, "", m, noon); err == nil || !strings.Contains(err.Error(), "is not signed") {
 		t.Errorf("what follows since is not verified: %v", err)

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// permissions are all there are.
-func permissions() []Permission {
+// Permissions are all there are, in the order of the reference.
+func Permissions() []Permission {
 	return []Permission{Bump, Rollback, Promote, Freeze, Operate, Any}
 }
 
@@ -48,11 +48,11 @@ func (r Role) check() error {
 		return fmt.Errorf("a role needs a name that can be read")
 	}
 	if len(r.May) == 0 {
-		return fmt.Errorf("may is empty; list what it may do: %s", words(permissions(), ", "))
+		return fmt.Errorf("may is empty; list what it may do: %s", words(Permissions(), ", "))
 	}
 	for _, m := range r.May {
-		if !slices.Contains(permissions(), m) {
-			return fmt.Errorf("there is no permission %q; there are %s", clip(string(m)), words(permissions(), ", "))
+		if !slices.Contains(Permissions(), m) {
+			return fmt.Errorf("there is no permission %q; there are %s", clip(string(m)), words(Permissions(), ", "))
 		}
 	}
 	fits := false

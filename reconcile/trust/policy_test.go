@@ -168,7 +168,7 @@ func TestLaws(t *testing.T) {
 	ctx := context.Background()
 	all := pieces()
 	paths := slices.Sorted(maps.Keys(all))
-	permission := rapid.SampledFrom(permissions())
+	permission := rapid.SampledFrom(Permissions())
 	environments := rapid.SampledFrom([][]string{nil, {"prod"}, {"staging"}, {"prod", "staging"}})
 	rapid.Check(t, func(t *rapid.T) {
 		edits := files{}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+
+	"drydock/hostagent"
+	"drydock/hostagent/keyring"
+)
+
+// keys are the keys that a host's trust block names, read once, and how the
+// files looked that they were read from.
+type keys struct {
+	ring *keyring.Keys
+	seal string // changes whenever a file does
+}
+
+// openKeys reads who may sign; nil for a host without a trust block. The seal
+// is taken first, so that a change in between is found at the next look.
+func openKeys(cfg hostagent.Config, f *flags) (*keys, error) {
+	t := cfg.Trust
+	if t == nil {
+		return nil, nil
+	}
+	seal := sealOf(t.Signers, t.Revoked, t.Keyring)
+	ring, err := keyring.Open(keyring.Files{Signers: t.Signers, Revoked: t.Revoked, OpenPGP: t.Keyring})
+	if err != nil {
+		return nil, fmt.Errorf("who may sign cannot be read: %w. The trust block in %s names the file; nothing is accepted without it", err, f.config)
+	}
+	return &keys{ring, seal}, nil
+}
+
+const maxSealed = 16 << 20
+
+// sealOf is a hash over files; one that cannot be read is as good as none.
+func sealOf(paths ...string) string {
+	sum := sha256.New()
+	for _, p := range paths {
+		h := sha256.New()
+		if f, err := os.Open(p); err == nil {
+			_, _ = io.Copy(h, io.LimitReader(f, maxSealed))
+			_ = f.Close()
+		}
+		sum.Write(h.Sum([]byte{0}))
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// same reports whether both are the same keys.
+func (k *keys) same(other *keys) bool {
+	return (k == nil) == (other == nil) && (k == nil || k.seal == other.seal)
+}
