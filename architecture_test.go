@@ -4,6 +4,7 @@ package drydock_test
 
 import (
 	"encoding/json"
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"os"
@@ -166,6 +167,35 @@ func TestTopLevel(t *testing.T) {
 	for _, e := range entries {
 		if e.IsDir() && !strings.HasPrefix(e.Name(), ".") && e.Name() != "bin" && e.Name() != "dist" && !slices.Contains(allowed, e.Name()) {
 			t.Errorf("%s/ is no top-level folder of this house: %v", e.Name(), allowed)
+		}
+	}
+}
+
+// TestOutboundDials: what connects to an address asks hostagent/outbound. The
+// others connect to sockets in the file system, or where a credential says.
+func TestOutboundDials(t *testing.T) {
+	own := []string{"drydock/hostagent/outbound", "drydock/hostagent/api", "drydock/hostagent/notify", "drydock/hostagent/sshsig", "drydock/hostagent/systemd", "drydock/hostagent/sql"}
+	for _, p := range packages(t) {
+		if slices.Contains(own, p.ImportPath) || p.ImportPath == "drydock/cmd/demo" || !slices.Contains(p.Imports, "net") && !slices.Contains(p.Imports, "net/http") {
+			continue
+		}
+		for _, f := range p.GoFiles {
+			file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, f), nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(file, func(n ast.Node) bool {
+				sel, ok := n.(*ast.SelectorExpr)
+				if !ok {
+					return true
+				}
+				of, ok := sel.X.(*ast.Ident)
+				name := sel.Sel.Name
+				if ok && (of.Name == "net" && strings.HasPrefix(name, "Dial") || of.Name == "http" && slices.Contains([]string{"Get", "Head", "Post", "PostForm", "DefaultClient"}, name)) {
+					t.Errorf("%s uses %s.%s; outbound.Dialer judges the address", f, of.Name, name)
+				}
+				return true
+			})
 		}
 	}
 }

@@ -513,3 +513,11 @@ func eventually(t *testing.T, holds func() bool) {
 		}
 	}
 }
+
+func TestALinkLocalAddressIsNotAsked(t *testing.T) {
+	c, _ := drain(t, "http://169.254.169.254:8500", nil)
+	err := c.New(c.Env).Do(t.Context(), c.Step)
+	if reconcile.BlameOf(err) != reconcile.OfHost || !strings.Contains(err.Error(), "which nothing here connects to") {
+		t.Error(err)
+	}
+}

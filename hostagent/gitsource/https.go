@@ -55,7 +55,7 @@ func sameOrigin(req *http.Request, via []*http.Request) error {
 		return fail(ErrDenied, "%s redirects to a URL with a name or a password, which is not followed", from.URL.Host)
 	case req.URL.Scheme != from.URL.Scheme || req.URL.Host != from.URL.Host:
 		return fail(ErrDenied, "%s redirects to another place, %s://%s, which is not followed. Write the new address into the URL if it is right", from.URL.Host, req.URL.Scheme, req.URL.Host)
-	case from.Method != http.MethodGet:
+	case from.Method != http.MethodGet: // git itself follows redirects of the first request only
 		return fail(ErrDenied, "%s redirects a fetch, which is not followed", from.URL.Host)
 	case len(via) > outbound.MaxRedirects:
 		return fail(ErrDenied, "%s redirects in a loop", from.URL.Host)

@@ -202,16 +202,22 @@ func (c *baseCache) inflater(from io.Reader) (*inflater, error) {
 
 // inflateExactly trusts a declared size only as far as bytes really come.
 func inflateExactly(z io.Reader, size int64) ([]byte, error) {
-	var buf bytes.Buffer
-	buf.Grow(int(min(size, 1<<20)) + bytes.MinRead) // room for ReadFrom to see the end
-	n, err := buf.ReadFrom(io.LimitReader(z, size+1))
-	if err != nil {
-		return nil, fail(ErrCorrupt, "object: %w", err)
+	// One byte more than it says, to see the end; never twice as much.
+	buf := make([]byte, 0, min(size, 1<<20)+1)
+	for {
+		n, err := z.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		switch {
+		case int64(len(buf)) > size || err == io.EOF && int64(len(buf)) < size:
+			return nil, fail(ErrCorrupt, "object holds %d bytes or more and says %d", len(buf), size)
+		case err == io.EOF:
+			return buf, nil
+		case err != nil:
+			return nil, fail(ErrCorrupt, "object: %w", err)
+		case len(buf) == cap(buf):
+			buf = append(make([]byte, 0, min(2*int64(cap(buf)), size+1)), buf...)
+		}
 	}
-	if n != size {
-		return nil, fail(ErrCorrupt, "object holds %d bytes or more and says %d", n, size)
-	}
-	return buf.Bytes(), nil
 }
 
 // baseOf finds the offset of an entry's base.
@@ -225,31 +231,39 @@ func (p *pack) baseOf(e entry) (int64, error) {
 	return 0, fail(ErrCorrupt, "the base %s of an object is not in its pack", e.ref)
 }
 
-// chain lists the entries from the one at off down to its undeltified base.
-func (p *pack) chain(off int64, baseOf func(entry) (int64, error)) ([]entry, []int64, error) {
-	var entries []entry
-	var offsets []int64
+// chain lists the entries from the one at off down to its undeltified base, or
+// with atHand to before the first that is in the cache, which it returns: of a
+// chain of thousands each object would otherwise cost thousands of reads.
+func (p *pack) chain(off int64, baseOf func(entry) (int64, error), atHand bool) (entries []entry, offsets []int64, held *inflated, err error) {
 	for {
+		if held, ok := p.cache.get(p, off); atHand && ok {
+			if len(entries)+held.deltas > maxChain {
+				return nil, nil, nil, tooLong()
+			}
+			return entries, offsets, held, nil
+		}
 		e, err := p.entry(off)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		entries, offsets = append(entries, e), append(offsets, off)
 		if !e.delta() {
-			return entries, offsets, nil
+			return entries, offsets, nil, nil
 		}
 		if len(entries) > maxChain {
-			return nil, nil, fail(ErrCorrupt, "more than %d deltas on one another", maxChain)
+			return nil, nil, nil, tooLong()
 		}
 		if off, err = baseOf(e); err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 	}
 }
 
+func tooLong() error { return fail(ErrCorrupt, "more than %d deltas on one another", maxChain) }
+
 // stat is an object's type and size, without inflating it.
 func (p *pack) stat(off int64) (plumbing.ObjectType, int64, error) {
-	entries, _, err := p.chain(off, p.baseOf)
+	entries, _, _, err := p.chain(off, p.baseOf, false)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -287,50 +301,42 @@ func (p *pack) read(off, limit, most int64) (plumbing.ObjectType, []byte, error)
 // readWith is read with another way to find bases, for a pack that has no
 // index yet.
 func (p *pack) readWith(off, limit, most int64, baseOf func(entry) (int64, error)) (plumbing.ObjectType, []byte, error) {
-	entries, offsets, err := p.chain(off, baseOf)
+	entries, offsets, held, err := p.chain(off, baseOf, true)
 	if err != nil {
 		return 0, nil, err
 	}
-	last := len(entries) - 1
-	kind := entries[last].kind
 	allowed := func(i int) int64 {
 		if i == 0 {
 			return limit
 		}
 		return most
 	}
-	from, data := p.nearest(offsets)
-	if data == nil {
-		if from = last; entries[from].size > allowed(from) {
+	from := len(entries)
+	if held == nil {
+		from--
+		if entries[from].size > allowed(from) {
 			return 0, nil, tooLarge(entries[from].size, allowed(from))
 		}
-		if data, err = p.inflate(entries[from], 0, true); err != nil {
+		held = &inflated{kind: entries[from].kind}
+		if held.data, err = p.inflate(entries[from], 0, true); err != nil {
 			return 0, nil, err
 		}
-		if last > 0 {
-			p.cache.put(p, offsets[from], data)
+		if from > 0 {
+			p.cache.put(p, offsets[from], held)
 		}
 	}
 	for i := from - 1; i >= 0; i-- {
-		if data, err = p.patch(entries[i], data, allowed(i), most); err != nil {
+		data, err := p.patch(entries[i], held.data, allowed(i), most)
+		if err != nil {
 			return 0, nil, err
 		}
-		p.cache.put(p, offsets[i], data) // a result is often the next object's base
+		held = &inflated{held.kind, data, held.deltas + 1}
+		p.cache.put(p, offsets[i], held) // a result is often the next object's base
 	}
-	if int64(len(data)) > limit {
-		return 0, nil, tooLarge(int64(len(data)), limit)
+	if int64(len(held.data)) > limit {
+		return 0, nil, tooLarge(int64(len(held.data)), limit)
 	}
-	return kind, data, nil
-}
-
-// nearest is the first of a chain that is still at hand.
-func (p *pack) nearest(offsets []int64) (int, []byte) {
-	for i, off := range offsets {
-		if d, ok := p.cache.get(p, off); ok {
-			return i, d
-		}
-	}
-	return 0, nil
+	return held.kind, held.data, nil
 }
 
 func tooLarge(size, limit int64) error {
@@ -365,6 +371,9 @@ func (p *pack) patch(e entry, base []byte, limit, most int64) ([]byte, error) {
 	return out, nil
 }
 
+// entryBytes is what the cache takes for an object besides its bytes, about.
+const entryBytes = 128
+
 // baseCache keeps the bases of deltas that were used last, bounded in bytes.
 // What it returns is shared: never write to it.
 type baseCache struct {
@@ -373,7 +382,7 @@ type baseCache struct {
 	mu    sync.Mutex
 	limit int64
 	held  int64
-	items map[baseKey][]byte
+	items map[baseKey]*inflated
 	order []baseKey // oldest first
 }
 
@@ -382,31 +391,38 @@ type baseKey struct {
 	off int64
 }
 
-func newBaseCache(limit int64) *baseCache {
-	return &baseCache{limit: limit, items: map[baseKey][]byte{}}
+// inflated is an object as it is, and how many deltas it is made from.
+type inflated struct {
+	kind   plumbing.ObjectType
+	data   []byte
+	deltas int
 }
 
-func (c *baseCache) get(p *pack, off int64) ([]byte, bool) {
+func newBaseCache(limit int64) *baseCache {
+	return &baseCache{limit: limit, items: map[baseKey]*inflated{}}
+}
+
+func (c *baseCache) get(p *pack, off int64) (*inflated, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	d, ok := c.items[baseKey{p, off}]
 	return d, ok
 }
 
-func (c *baseCache) put(p *pack, off int64, data []byte) {
+func (c *baseCache) put(p *pack, off int64, d *inflated) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := baseKey{p, off}
-	if _, ok := c.items[k]; ok || int64(len(data)) > c.limit/2 {
+	if _, ok := c.items[k]; ok || int64(len(d.data)) > c.limit/2 {
 		return
 	}
-	c.items[k] = data
+	c.items[k] = d
 	c.order = append(c.order, k)
-	c.held += int64(len(data))
+	c.held += int64(len(d.data)) + entryBytes
 	for c.held > c.limit {
 		old := c.order[0]
 		c.order = c.order[1:]
-		c.held -= int64(len(c.items[old]))
+		c.held -= int64(len(c.items[old].data)) + entryBytes
 		delete(c.items, old)
 	}
 }
@@ -415,5 +431,5 @@ func (c *baseCache) put(p *pack, off int64, data []byte) {
 func (c *baseCache) drop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.items, c.order, c.held = map[baseKey][]byte{}, nil, 0
+	c.items, c.order, c.held = map[baseKey]*inflated{}, nil, 0
 }

@@ -137,6 +137,10 @@ func TestWrongOptionsAreRefused(t *testing.T) {
 		"token in the clear":  {URL: "http://git.acme.example/y", Dir: dir, Token: secret},
 		"ca without contents": {URL: "/x", Dir: dir, CA: "/dev/null"},
 		"no ca":               {URL: "/x", Dir: dir, CA: "/nonexistent"},
+		"link-local":          {URL: "https://169.254.169.254/x", Dir: dir},
+		"link-local, git":     {URL: "git://[fe80::1%25eth0]/x", Dir: dir},
+		"link-local, ssh":     {URL: "git@169.254.169.254:x", Dir: dir, SSHKey: "/x"},
+		"link-local mirror":   {URL: "/x", Mirrors: []string{"https://[::ffff:169.254.169.254]/x"}, Dir: dir},
 	} {
 		if _, err := Open(o); err == nil {
 			t.Errorf("%s: opened", name)
@@ -187,16 +191,52 @@ func TestTheTokenNeverReachesAnotherHost(t *testing.T) {
 		s := follow(t, "https://127.0.0.1:1/x", secret, func(o *Options) { o.CA, o.Mirrors = ca, []string{url + ".git"} })
 		head(t, s, "", first)
 	})
-	t.Run("a redirect within the host is followed", func(t *testing.T) {
+	t.Run("within the host", func(t *testing.T) {
+		sent := ""
+		url, ca := httpsGit(t, o.dir, func(w http.ResponseWriter, r *http.Request) bool {
+			if p, ok := strings.CutPrefix(r.URL.Path, "/old"); ok {
+				sent = r.Header.Get("Authorization")
+				http.Redirect(w, r, p+"?"+r.URL.RawQuery, http.StatusMovedPermanently)
+				return false
+			}
+			if got := r.Header.Get("Authorization"); got != "" {
+				leaked <- "where a redirect leads, with " + r.Method
+			}
+			return true
+		})
+		head(t, follow(t, url+"old/.git", secret, func(o *Options) { o.CA = ca }), "", first)
+		if sent == "" {
+			t.Error("the host that was named did not get it")
+		}
+	})
+	t.Run("within the host, where it is asked for", func(t *testing.T) {
 		url, ca := httpsGit(t, o.dir, func(w http.ResponseWriter, r *http.Request) bool {
 			if p, ok := strings.CutPrefix(r.URL.Path, "/old"); ok {
 				http.Redirect(w, r, p+"?"+r.URL.RawQuery, http.StatusMovedPermanently)
 				return false
 			}
-			return true
+			w.WriteHeader(http.StatusUnauthorized)
+			return false
 		})
-		head(t, follow(t, url+"old/.git", secret, func(o *Options) { o.CA = ca }), "", first)
+		err := refuse(t, follow(t, url+"old/.git", secret, func(o *Options) { o.CA = ca }), "", ErrDenied)
+		if !strings.Contains(err.Error(), "a token follows no redirect") {
+			t.Error(err)
+		}
 	})
+	for name, to := range map[string]string{"link-local": "http://169.254.169.254/", "a file": "file:///etc/passwd", "a password": "", "itself": "?"} {
+		t.Run("to "+name, func(t *testing.T) {
+			url, ca := httpsGit(t, o.dir, func(w http.ResponseWriter, r *http.Request) bool {
+				at := to
+				if at == "" {
+					at = "https://a:b@" + r.Host + "/"
+				}
+				w.Header().Set("Location", at)
+				w.WriteHeader(http.StatusFound)
+				return false
+			})
+			refuse(t, follow(t, url+".git", func(o *Options) { o.CA = ca }), "", ErrDenied)
+		})
+	}
 	select {
 	case what := <-leaked:
 		t.Errorf("another host was asked: %s", what)

@@ -210,3 +210,11 @@ func TestObserve(t *testing.T) {
 func TestExample(t *testing.T) {
 	rig.HAProxyAccepts(t, "../../examples/haproxy/haproxy.cfg.example")
 }
+
+func TestALinkLocalAddressIsNotAsked(t *testing.T) {
+	a := place(t, "tcp://169.254.169.254:9999", "web", "web-1", "5s")
+	err := a.driver.Prepare(bounded(t), a.drain)
+	if reconcile.BlameOf(err) != reconcile.OfHost || !strings.Contains(err.Error(), "which nothing here connects to") {
+		t.Error(err)
+	}
+}

@@ -2,6 +2,7 @@ package tcp_test
 
 import (
 	"net"
+	"strings"
 	"testing"
 
 	"drydock/hostagent/drivertest"
@@ -42,5 +43,12 @@ func TestProbe(t *testing.T) {
 	l.Close()
 	if err := (tcp.Check{}).Probe(t.Context(), s); err == nil {
 		t.Error("a closed port passes")
+	}
+}
+
+func TestALinkLocalAddressIsNotAsked(t *testing.T) {
+	s := drivertest.Step(reconcile.Check, drivertest.Block(t, "check", "tcp", map[string]any{"address": "169.254.169.254:80", "interval": "1s", "timeout": "5s"}))
+	if err := (tcp.Check{}).Probe(t.Context(), s); err == nil || !strings.Contains(err.Error(), "which nothing here connects to") {
+		t.Error(err)
 	}
 }

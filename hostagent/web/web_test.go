@@ -231,6 +231,50 @@ func TestCheckEndlessBody(t *testing.T) {
 	}
 }
 
+func TestNothingIsAskedAtALinkLocalAddress(t *testing.T) {
+	for _, url := range []string{"http://169.254.169.254/latest/meta-data/", "http://[::ffff:169.254.169.254]/", "http://[fe80::1%25lo]/", "http://0.0.0.0/"} {
+		if err := probe(t, url, nil); err == nil || !strings.Contains(err.Error(), "which nothing here connects to") {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+}
+
+// A process that answers for ever is one that does not answer.
+func TestCheckOfAnAnswerWithoutAnEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		first, again string
+		every        time.Duration
+	}{
+		"headers":         {"HTTP/1.1 200 OK\r\n", "X-More: of this\r\n", 0},
+		"headers, slowly": {"HTTP/1.1 200 OK\r\n", "X: y\r\n", 10 * time.Millisecond},
+		"interim answers": {"", "HTTP/1.1 100 Continue\r\n\r\n", 0},
+		"a body, slowly":  {"HTTP/1.1 200 OK\r\n\r\n", "ok", 10 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			go func() {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				defer conn.Close()
+				_, err = io.WriteString(conn, c.first)
+				for tick := time.NewTicker(max(c.every, time.Microsecond)); err == nil; <-tick.C {
+					_, err = io.WriteString(conn, c.again)
+				}
+			}()
+			if err := probe(t, "http://"+l.Addr().String(), map[string]any{"timeout": "200ms"}); err == nil {
+				t.Error("it is taken for healthy")
+			}
+		})
+	}
+}
+
 // Each look has a connection of its own: over a kept one the old process,
 // which no longer listens, would go on answering.
 func TestCheckOpensAConnectionEachTime(t *testing.T) {
