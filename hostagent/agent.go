@@ -72,6 +72,7 @@ type Agent struct {
 	turning  time.Time // since when the loop handles one event; zero while it waits
 	ready    bool      // every service was looked at once
 	want     spec.Wanted
+	consent  *consent
 	source   reconcile.SourceStatus
 	services map[string]*service
 }
@@ -117,7 +118,9 @@ func New(o Options) *Agent {
 		services: map[string]*service{},
 	}
 	a.source = reconcile.SourceStatus{URL: o.URL}
-	a.resolver = &resolver{Options: o, loader: &spec.Loader{Only: o.Host.Environment}}
+	asked := &consents{trust: o.Trust, env: o.Host.Environment, now: o.Now}
+	a.consent = asked.unread("no commit could be read yet to see who approved")
+	a.resolver = &resolver{Options: o, loader: &spec.Loader{Only: o.Host.Environment}, asked: asked}
 	if o.Trust != nil {
 		a.resolver.trust = &verifier{Trust: o.Trust, now: o.Now}
 	}
@@ -133,7 +136,7 @@ func (a *Agent) surroundings() reconcile.Surroundings {
 	m := a.Journal.Memory()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return reconcile.Surroundings{Now: a.Now(), Wanted: a.want, Memory: m, Paused: m.Paused, Alone: a.Alone}
+	return reconcile.Surroundings{Now: a.Now(), Wanted: a.want, Memory: m, Paused: m.Paused, Alone: a.Alone, Consent: a.consent}
 }
 
 // watch keeps the live view and tells everybody who looks.
@@ -210,7 +213,9 @@ func (a *Agent) Status(context.Context) reconcile.HostStatus {
 		if !s.looked {
 			p = reconcile.ServicePlan{Service: n, State: reconcile.Progressing, Reason: "not looked at yet"}
 		}
-		st.Services = append(st.Services, reconcile.Status(p, m.Service(n), a.want, s.live))
+		row := reconcile.Status(p, m.Service(n), a.want, s.live)
+		a.consent.tell(&row, p, reconcile.Surroundings{Now: a.Now(), Wanted: a.want, Memory: m})
+		st.Services = append(st.Services, row)
 	}
 	return st
 }
@@ -260,7 +265,7 @@ func (a *Agent) Plan(ctx context.Context) (PlanReport, error) {
 			p.Reason += "; not healthy yet: " + failing
 		}
 		ps := PlanService{Service: p.Service, State: p.State, Purpose: p.Purpose, Reason: p.Reason, Gate: g.Name, GateReason: g.Reason, Missing: g.Missing}
-		if len(p.Steps) == 0 {
+		if len(p.Steps) == 0 && !p.Adopts {
 			ps.Gate, ps.GateReason, ps.Missing = "", "", nil
 		}
 		rep.Services = append(rep.Services, ps)
@@ -324,6 +329,9 @@ func (a *Agent) diff(ctx context.Context) reconcile.Plan {
 
 func (a *Agent) gate(ctx context.Context, p reconcile.ServicePlan) reconcile.Gate {
 	s := a.surroundings()
+	if g := reconcile.AdoptGate(p, s); !g.Open() {
+		return g
+	}
 	if g := reconcile.TrustGate(p, s); !g.Open() {
 		return g
 	}
@@ -339,6 +347,9 @@ func (a *Agent) adopt(r resolved) {
 	defer a.mu.Unlock()
 	if r.want.Commit != "" {
 		a.want = r.want
+	}
+	if r.consent != nil {
+		a.consent = r.consent
 	}
 	a.source.Error = errorText(r.err)
 	switch {

@@ -24,6 +24,9 @@ func (l *loop) carry(until context.Context, name string, want spec.Wanted) recon
 		return reconcile.Outcome{Service: name} // superseded while it looked: half of what was seen is missing
 	}
 	plan := reconcile.DiffOne(name, want, have)
+	if plan.GivesWay && !reconcile.TrustGate(plan, l.surroundings()).Open() {
+		plan = reconcile.ResumeOne(name, have, l.Host.Name)
+	}
 
 	l.mu.Lock()
 	s := l.service(name)
@@ -45,7 +48,7 @@ func (l *loop) carry(until context.Context, name string, want spec.Wanted) recon
 		m = l.Journal.Memory() // what was adopted as it stands is looked after from now on
 		l.atRest(name, m.Service(name))
 	}
-	if out.Stage != reconcile.Pending || plan.Purpose != reconcile.Deploy || until.Err() != nil {
+	if out.Stage != reconcile.Pending || plan.Purpose != reconcile.Deploy && !out.Unadopted || until.Err() != nil {
 		return out
 	}
 	// It waits; what runs meanwhile is looked after all the same.

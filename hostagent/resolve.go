@@ -22,8 +22,9 @@ type resolver struct {
 	mu     sync.Mutex // one at a time: source and loader are not for two
 	loader *spec.Loader
 	trust  *verifier // nil: any head is accepted
-	last   resolved  // of the last follow
-	seen   string    // the head it was made from
+	asked  *consents
+	last   resolved // of the last follow
+	seen   string   // the head it was made from
 }
 
 // resolved is what a host should run, by the newest commit that says so.
@@ -32,7 +33,10 @@ type resolved struct {
 	err  error       // why this is not what the source's head says
 	head error       // the part of err that is the source's own; only of a peek
 	url  string      // the mirror that served it
-	keep []reconcile.Record
+	// consent is what people agreed to by the newest commit that could be read;
+	// nil: none could, and what was known before holds.
+	consent *consent
+	keep    []reconcile.Record
 	// warrant says who answers for what was accepted just now; blocked, why the
 	// head was not.
 	warrant *reconcile.Warrant
@@ -264,12 +268,14 @@ func (r *resolver) read(ctx context.Context, snap Snapshot) resolved {
 			return resolved{err: errors.Join(err, gerr)}
 		}
 		out := r.hold(ctx, want, m, "")
+		out.consent = r.asked.read(ctx, snap, out.want, m)
 		out.err = fmt.Errorf("%w\nThe environment stays at its last good commit, %s", err, spec.Short(good))
 		return out
 	}
 	want, _ := fleet.For(r.Host)
 	out := r.hold(ctx, want, m, snap.Commit)
 	out.url = snap.URL
+	out.consent = r.asked.read(ctx, snap, out.want, m)
 	return out
 }
 

@@ -148,10 +148,11 @@ func gatesOf(d Declared, in side, now time.Time) []Gate {
 	if a := d.Approval; a != nil {
 		add("approval", "%d of %s%s", a.Required, strings.Join(a.From, ", "), map[bool]string{true: ", and the changes' authors"}[a.Authors])
 	}
+	if names := d.Requires(); len(names) > 0 {
+		add("attestation", "%s", strings.Join(names, ", "))
+	}
 	for _, h := range d.Holds {
-		if h.Gate != "approval" || d.Approval == nil {
-			add(h.Gate, "%s", h.Reason)
-		}
+		add(h.Gate, "%s", h.Reason)
 	}
 	for _, f := range in.freezes {
 		if meansService(f.Services, d.Name) && (f.Until.IsZero() || f.Until.After(now)) {

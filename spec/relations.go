@@ -81,9 +81,8 @@ func (se *evaluation) migrateRules() {
 	for i := range se.out.Migrates {
 		m := &se.out.Migrates[i]
 		var c struct {
-			Scope      string   `json:"scope"`
-			Compatible bool     `json:"compatible"`
-			Requires   []string `json:"requires"`
+			Scope      string `json:"scope"`
+			Compatible bool   `json:"compatible"`
 		}
 		_ = json.Unmarshal(m.Config, &c)
 		if c.Scope == "fleet" {
@@ -92,9 +91,6 @@ func (se *evaluation) migrateRules() {
 			} else if !c.Compatible && (se.out.Rollout.MaxParallel != Share{Percent: 100} || se.out.Rollout.Canary != 0) {
 				se.d.fail(m.Ranges["compatible"], "Rollout does not fit", `A migration of the fleet that is not compatible starts when all hosts are drained: write max_parallel = "100%%" and canary = 0 in the rollout block.`)
 			}
-		}
-		if len(c.Requires) > 0 {
-			se.hold("attestation", "Attestations are not built yet, so this service waits.", m.Ranges["requires"], c.Requires...)
 		}
 	}
 }
@@ -129,8 +125,6 @@ func (se *evaluation) approvalRules() {
 		se.d.fail(a.Origin.Range, "Never approved", "required is %d, and from names %s.", a.Required, people(len(a.From)))
 	case a.Required == 0 && !a.Authors:
 		se.d.fail(a.Origin.Range, "Nobody approves", "required is 0 and authors is false, so nobody approves. Delete the block, or ask for somebody.")
-	default:
-		se.hold("approval", "Approvals are not built yet, so this service waits.", a.Origin.Range, a.From...)
 	}
 }
 

@@ -137,7 +137,7 @@ func migrates() *schema {
 		return append(rows,
 			attribute{name: "scope", kind: kindString, def: "host", words: []string{"host", "fleet"}, alike: true, doc: `"fleet": once per fleet and release; "host": on every host.`},
 			attribute{name: "compatible", kind: kindBool, def: false, alike: true, doc: `Whether the previous release runs on the new schema, so that a revert may cross it. Must be written with scope = "fleet".`},
-			attribute{name: "requires", kind: kindStrings, form: pattern("a name", namePattern), alike: true, doc: "Attestations that must be signed before it runs."},
+			attribute{name: "requires", kind: kindStrings, form: pattern("a name", namePattern), alike: true, doc: "What no machine can see and a person must attest for just this release and declaration before it is fetched (drydock attest)."},
 			timeout(late))
 	}
 	return &schema{typ: "migrate", many: true, labels: driverLabels(),

@@ -34,7 +34,7 @@ func buildLanguage() *schema {
 				doc: "Lets services pass gates for a time.",
 				attrs: []attribute{
 					servicesRow(),
-					{name: "skip", kind: kindStrings, required: true, words: []string{"window", "freeze", "bake", "approval-expiry"}, alike: true, doc: "The gates."},
+					{name: "skip", kind: kindStrings, required: true, words: []string{"window", "freeze", "bake", "approval-expiry"}, alike: true, doc: "The gates. With approval-expiry, approvals that have expired count once more; attestations never do."},
 					{name: "until", kind: kindTime, required: true, alike: true, doc: "When it ends."},
 				}},
 			{typ: "removed", many: true, labels: []label{{name: "name", doc: "the service"}},
@@ -117,10 +117,10 @@ func rolloutSchema() *schema {
 func weekdays() []string { return []string{"mon", "tue", "wed", "thu", "fri", "sat", "sun"} }
 
 func approvalSchema() *schema {
-	return &schema{typ: "approval", unbuilt: true, doc: "Who must sign a release before a host takes it.",
+	return &schema{typ: "approval", doc: "Who must sign before a host takes a release, or a change of what the service is told to do (drydock approve). The block in force is the stricter of this one and the one by which a host last took the service, so lowering it is approved by the old one. Hosts check signatures by their own trust section; one without waits, and says so.",
 		attrs: []attribute{
-			{name: "required", kind: kindInt, def: int64(1), highest: 1000, alike: true, doc: "How many different people."},
-			{name: "from", kind: kindStrings, required: true, form: principal(), alike: true, doc: "The people who count."},
+			{name: "required", kind: kindInt, def: int64(1), highest: 1000, alike: true, doc: "How many different people; at least one. Nobody approves alone what they made."},
+			{name: "from", kind: kindStrings, required: true, form: principal(), alike: true, doc: "The people who count, by the principals of their keys. A pattern is nobody."},
 			{name: "authors", kind: kindBool, def: false, alike: true, doc: "Besides, each author in the batch who is in from; others are listed."},
 		}}
 }

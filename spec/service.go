@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,10 +58,10 @@ type Service struct {
 }
 
 // Hold is one reason from the declaration itself why a service must wait:
-// a driver, an approval or an attestation that this build does not carry out.
+// a driver that this build does not have.
 // It is never ignored, because what it asks for may be what makes a release safe.
 type Hold struct {
-	Gate    string   // "driver", "approval", "attestation"
+	Gate    string   // "driver"
 	Reason  string   // a whole sentence for people
 	Missing []string // who or what is missing, if it has names
 	Origin  Origin
@@ -73,6 +74,28 @@ type Revision struct {
 	Digest  string `json:"digest"`
 	Spec    string `json:"spec"`
 	Attempt int    `json:"attempt,omitempty"` // from the second on; the first is 0
+}
+
+// Requires are the attestations that the service's migrations ask for, sorted,
+// each once.
+func (s Service) Requires() []string {
+	var all []string
+	for _, m := range s.Migrates {
+		all = append(all, m.Requires()...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// Requires are the attestations that a migrate block asks for.
+func (b Block) Requires() []string {
+	var c struct {
+		Requires []string `json:"requires"`
+	}
+	if b.Type == "migrate" {
+		_ = json.Unmarshal(b.Config, &c)
+	}
+	return c.Requires
 }
 
 // Revision of the service.
