@@ -257,6 +257,11 @@ func (t *trial) vouches(ctx context.Context, c *candidate) ([]signer, error) {
 		if err != nil {
 			continue
 		}
+		if nothing, err := t.changesNothing(ctx, v.hash, read); err != nil {
+			return nil, err
+		} else if !nothing {
+			continue
+		}
 		for _, s := range t.signers(v, read) {
 			if mayVouch(s.roles) {
 				out = append(out, signer{s.name, s.roles, v.hash})
@@ -264,6 +269,17 @@ func (t *trial) vouches(ctx context.Context, c *candidate) ([]signer, error) {
 		}
 	}
 	return out, nil
+}
+
+// changesNothing reports whether a commit is one that may vouch: it stands on
+// its one parent as drydock vouch made it. A trailer that comes with a change is
+// the change's author's, and was signed by whoever took the patch over.
+func (t *trial) changesNothing(ctx context.Context, hash string, c Commit) (bool, error) {
+	if len(c.Parents) != 1 {
+		return false, nil
+	}
+	changes, err := t.history.Changed(ctx, c.Parents[0], hash)
+	return len(changes) == 0, err
 }
 
 // judge finds one commit good, or is its Blocker.

@@ -506,7 +506,19 @@ func TestVouch(t *testing.T) {
 		}, "", ""},
 		{"some commits below", func(r *repo, base string) string {
 			c := bad(r, base)
-			return r.on(r.on(c, nil, operator), files{"README.md": "x"}, vouching(c))
+			return r.on(r.on(r.on(c, nil, operator), nil, vouching(c)), files{"README.md": "x"})
+		}, "", ""},
+		{"by a trailer that came with a patch", func(r *repo, base string) string {
+			c := bad(r, base)
+			return r.on(c, files{"README.md": "x"}, vouching(c))
+		}, Unsigned, "is not signed"},
+		{"by a trailer that came with a merge", func(r *repo, base string) string {
+			c := bad(r, base)
+			return r.merge(c, r.on(base, files{"README.md": "x"}), nil, vouching(c))
+		}, Unsigned, "is not signed"},
+		{"a second time", func(r *repo, base string) string {
+			c := bad(r, base)
+			return r.on(r.on(c, nil, vouching(c)), nil, vouching(c))
 		}, "", ""},
 		{"an evil merge", func(r *repo, base string) string {
 			a := r.on(base, files{"README.md": "x"})
