@@ -99,32 +99,7 @@ func (b *Blocker) Error() string {
 // Since, or takes head on trust. An error that is no [*Blocker] is the store's
 // or the policy's: it says nothing about the commits.
 func (j *Judge) Judge(ctx context.Context, accepted, head string, now time.Time) (Verdict, error) {
-	if err := j.Policy.Check(); err != nil {
-		return Verdict{}, fmt.Errorf("the trust section cannot be used: %w", err)
-	}
-	if accepted == "" {
-		if accepted = j.Policy.Since; accepted == "" {
-			return Verdict{Head: head, How: OnTrust}, nil
-		}
-	}
-	if accepted == head {
-		return Verdict{Head: head, How: Accepted}, nil
-	}
-	t := &trial{Judge: j, now: now, commits: map[string]*candidate{}, vouchers: map[string][]*candidate{},
-		reader: reader{history: j.History, past: j.Past, accepted: accepted, parents: map[string][]string{}, onto: map[string]bool{}}}
-	if t.past == nil {
-		t.past = &Past{}
-	}
-	if err := t.load(ctx, accepted, head); err != nil {
-		return Verdict{}, err
-	}
-	for _, c := range t.order {
-		if err := t.judge(ctx, c); err != nil {
-			return Verdict{}, err
-		}
-	}
-	last := t.commits[head]
-	return Verdict{Head: head, Commits: len(t.order), How: last.how, By: last.by, News: t.news}, nil
+	return j.Review(ctx, accepted, head, now, nil)
 }
 
 // trial is one judgement.
@@ -282,18 +257,19 @@ func (t *trial) changesNothing(ctx context.Context, hash string, c Commit) (bool
 	return len(changes) == 0, err
 }
 
-// judge finds one commit good, or is its Blocker.
-func (t *trial) judge(ctx context.Context, c *candidate) error {
+// judge finds one commit good, or is its Blocker. What it found is answered in
+// any case but of a commit that cannot be read.
+func (t *trial) judge(ctx context.Context, c *candidate) (*finding, error) {
 	if err := ctx.Err(); err != nil {
-		return err
+		return nil, err
 	}
 	raw, err := t.history.Commit(ctx, c.hash)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	read, err := ParseCommit(raw)
 	if err != nil {
-		return &Blocker{Commit: c.hash, Fault: Malformed, Why: "is not what git writes: " + err.Error(),
+		return nil, &Blocker{Commit: c.hash, Fault: Malformed, Why: "is not what git writes: " + err.Error(),
 			Next: "Nobody can vouch for what two programs may read as two commits; " + t.takeOff()}
 	}
 	f := &finding{trial: t, candidate: c, Commit: read}
@@ -301,17 +277,17 @@ func (t *trial) judge(ctx context.Context, c *candidate) error {
 		b := f.block(Ahead, fmt.Sprintf("is dated %s, and it is %s here, so it is not accepted yet", at.UTC().Format(time.RFC3339), t.now.UTC().Format(time.RFC3339)),
 			"If the date is right, set this host's clock; otherwise "+t.takeOff())
 		b.Until = at.Add(-maxAhead)
-		return b
+		return f, b
 	}
 	own := t.signers(c, read)
 	vouching, err := t.vouches(ctx, c)
 	if err != nil {
-		return err
+		return f, err
 	}
 	f.able = append(slices.Clip(own), vouching...)
 	edits, err := f.does(ctx)
 	if err != nil {
-		return err
+		return f, err
 	}
 	if f.takes == nil {
 		c.how = Merged
@@ -322,15 +298,15 @@ func (t *trial) judge(ctx context.Context, c *candidate) error {
 		}
 		slices.Sort(c.by)
 		c.by = slices.Compact(c.by)
-		return nil
+		return f, nil
 	}
 	if b := f.answer(); b != nil {
-		return b
+		return f, b
 	}
 	if at := read.Committer.Time; c.how == Signed && at.After(t.news) {
 		t.news = at
 	}
-	return t.record(ctx, &t.fresh, c.hash, edits)
+	return f, t.record(ctx, &t.fresh, c.hash, edits)
 }
 
 // finding is what is found about one commit.
