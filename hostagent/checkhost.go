@@ -64,9 +64,12 @@ func (f Found) Amiss() bool { return f == Missing || f == Wrong || f == Unclear 
 func (a *Agent) CheckHost(ctx context.Context, own []HostNeed) (HostReport, error) {
 	r := a.resolver.peek(ctx)
 	rep := HostReport{Host: a.Host.Name, Environment: a.Host.Environment, Commit: r.want.Commit, Source: errorText(r.err)}
+	if r.blocked != nil {
+		rep.Source = errorText(r.head) // the rest is one of the needs
+	}
 	source := NeedOf("source", r.head)
 	source.Origin = "hostagent.hcl"
-	rep.Needs = append(own, source)
+	rep.Needs = append(append(own, source), a.trustNeeds(ctx, r)...)
 	found := make([][]HostNeed, len(r.want.Services))
 	g := errgroup.Group{}
 	g.SetLimit(4)

@@ -22,4 +22,27 @@ source {
 #                                               # or LoadCredential= in a drop-in of the unit
 # listen      = "127.0.0.1:9745"                # /metrics, /healthz, /readyz
 
+# Whose signatures count. Without it any commit of the branch is accepted, and
+# every status says unverified.
+# trust {
+#   signers = "/etc/drydock/allowed_signers"    # OpenSSH's format: alice@acme.example namespaces="git,drydock" ssh-ed25519 AAAA…
+#   since   = "0c1f…"                           # the commit that is taken on trust, all 40 digits; every later one is verified
+#
+#   role "people" {
+#     principals = ["alice@acme.example", "bob@acme.example"]
+#     may        = ["any"]
+#     people     = true                         # these are counted in approvals, and may vouch
+#   }
+#   role "pipeline" {
+#     principals   = ["ci@acme.example"]
+#     may          = ["bump"]                   # a new version and digest, and not one byte more
+#     environments = ["staging"]
+#   }
+#
+#   # revoked   = "/etc/drydock/revoked_keys"   # SSH keys that count no longer
+#   # keyring   = "/etc/drydock/people.gpg"     # OpenPGP public keys
+#   # approvals = { prod = 2 }                  # so many people at least, whatever the repository asks for
+#   # freshness = "168h"                        # nothing newer for so long: nothing new begins
+# }
+
 # coordinate "alone" {}                         # the only host there is

@@ -44,7 +44,23 @@ func ownNeeds(cfg hostagent.Config, c *hostagent.Credentials, now time.Time) []h
 			all = append(all, own(f.what+" "+f.path, readable(f.path)))
 		}
 	}
+	if cfg.Trust != nil {
+		for _, f := range []struct{ what, path string }{{"signers", cfg.Trust.Signers}, {"revoked", cfg.Trust.Revoked}, {"keyring", cfg.Trust.Keyring}} {
+			if f.path != "" {
+				all = append(all, own(f.what+" "+f.path, readable(f.path)))
+			}
+		}
+		all = append(all, own("trust", usable(cfg)))
+	}
 	return all
+}
+
+// usable: an agent that runs goes on with the keys that it has read before.
+func usable(cfg hostagent.Config) error {
+	if _, err := openKeys(cfg); err != nil {
+		return reconcile.HostFault(err, "Put the file right; until then a running agent goes on with what it read before, and none can be started.")
+	}
+	return nil
 }
 
 func own(what string, err error) hostagent.HostNeed {

@@ -87,7 +87,7 @@ func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, h
 	}
 	if h.keys == nil {
 		var err error
-		if h.keys, err = openKeys(cfg, f); err != nil {
+		if h.keys, err = openKeys(cfg); err != nil {
 			return nil, err
 		}
 	}

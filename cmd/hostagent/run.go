@@ -50,7 +50,7 @@ func runForEver(ctx context.Context, f *flags, systemd *notify.Notifier) error {
 	if err != nil {
 		return err
 	}
-	k, err := openKeys(cfg, f)
+	k, err := openKeys(cfg)
 	if err != nil {
 		return err
 	}
@@ -190,7 +190,7 @@ func reconfigured(ctx context.Context, wakes <-chan struct{}, f *flags, now *con
 		var k *keys
 		var err error
 		if !diags.HasErrors() {
-			k, err = openKeys(next, f)
+			k, err = openKeys(next)
 		}
 		switch {
 		case diags.HasErrors():

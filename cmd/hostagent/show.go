@@ -92,9 +92,7 @@ func printStatus(w io.Writer, st reconcile.HostStatus, now time.Time, running bo
 		head += "  " + paint(w, yellow, "no agent runs")
 	}
 	fmt.Fprintln(w, head)
-	if st.Source.Error != "" {
-		fmt.Fprintf(w, "%s %s\n", paint(w, red, "source:"), strings.ReplaceAll(st.Source.Error, "\n", "\n        "))
-	}
+	printSource(w, st.Source, now)
 	if len(st.Services) == 0 {
 		fmt.Fprintln(w, "no service is declared for this host")
 		return
@@ -130,6 +128,27 @@ func printStatus(w io.Writer, st reconcile.HostStatus, now time.Time, running bo
 			}
 			fmt.Fprintf(w, "  %s%s\n", strings.ReplaceAll(s.Reason, "\n", "\n  "), where)
 		}
+	}
+}
+
+// printSource says what holds the host at its commit: since when, in the words of
+// whoever refused it.
+func printSource(w io.Writer, s reconcile.SourceStatus, now time.Time) {
+	if s.How == "on trust" {
+		fmt.Fprintln(w, "The commit in force was taken on trust, because `since` in hostagent.hcl names none; later ones are verified.")
+	}
+	if s.Error != "" {
+		word := "source:"
+		if s.Blocked != "" {
+			word = "blocked:"
+		}
+		if s.BehindSince != nil && now.Sub(*s.BehindSince) >= time.Second {
+			word += " (for " + age(now.Sub(*s.BehindSince)) + ")"
+		}
+		fmt.Fprintf(w, "%s %s\n", paint(w, red, word), strings.ReplaceAll(s.Error, "\n", "\n        "))
+	}
+	if s.Stale != "" {
+		fmt.Fprintf(w, "%s %s\n", paint(w, yellow, "stale:"), s.Stale)
 	}
 }
 

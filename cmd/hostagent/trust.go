@@ -20,15 +20,15 @@ type keys struct {
 
 // openKeys reads who may sign; nil for a host without a trust block. The seal
 // is taken first, so that a change in between is found at the next look.
-func openKeys(cfg hostagent.Config, f *flags) (*keys, error) {
+func openKeys(cfg hostagent.Config) (*keys, error) {
 	t := cfg.Trust
 	if t == nil {
 		return nil, nil
 	}
 	seal := sealOf(t.Signers, t.Revoked, t.Keyring)
-	ring, err := keyring.Open(keyring.Files{Signers: t.Signers, Revoked: t.Revoked, OpenPGP: t.Keyring})
+	ring, err := keyring.Open(keyring.Files{Signers: t.Signers, Revoked: t.Revoked, OpenPGP: t.Keyring, Names: t.Policy.Names()})
 	if err != nil {
-		return nil, fmt.Errorf("who may sign cannot be read: %w. The trust block in %s names the file; nothing is accepted without it", err, f.config)
+		return nil, fmt.Errorf("trust cannot be used: %w", err)
 	}
 	return &keys{ring, seal}, nil
 }

@@ -22,6 +22,9 @@ type scrape struct {
 	commit   *prometheus.Desc
 	paused   *prometheus.Desc
 	behind   *prometheus.Desc
+	verified *prometheus.Desc
+	blocked  *prometheus.Desc
+	stale    *prometheus.Desc
 	bytes    *prometheus.Desc
 	records  *prometheus.Desc
 }
@@ -39,6 +42,9 @@ func newScrape(o Options) *scrape {
 		commit:   desc("commit_info", "The commit in force; always 1.", "environment", "commit"),
 		paused:   desc("paused", "1 while a person has paused the host."),
 		behind:   desc("source_behind_seconds", "For how long the source could not be followed; 0 while it can."),
+		verified: desc("source_verified", "1 if the commit in force was verified by the host's trust section."),
+		blocked:  desc("source_blocked", "1 while the branch's newest commit is refused by the host's trust section."),
+		stale:    desc("source_stale", "1 while nothing newer came for longer than freshness allows."),
 		bytes:    desc("journal_bytes", "Bytes of the records that the journal keeps."),
 		records:  desc("journal_records", "How many records the journal keeps."),
 	}
@@ -46,7 +52,7 @@ func newScrape(o Options) *scrape {
 
 // Describe implements prometheus.Collector.
 func (s *scrape) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{s.up, s.state, s.revision, s.since, s.commit, s.paused, s.behind, s.bytes, s.records} {
+	for _, d := range []*prometheus.Desc{s.up, s.state, s.revision, s.since, s.commit, s.paused, s.behind, s.verified, s.blocked, s.stale, s.bytes, s.records} {
 		ch <- d
 	}
 }
@@ -76,6 +82,9 @@ func (s *scrape) Collect(ch chan<- prometheus.Metric) {
 		behind = max(0, s.o.Now().Sub(*t).Seconds())
 	}
 	gauge(s.behind, behind)
+	gauge(s.verified, truth(status.Source.Verified))
+	gauge(s.blocked, truth(status.Source.Blocked != ""))
+	gauge(s.stale, truth(status.Source.Stale != ""))
 	seen := map[string]bool{}
 	for _, service := range status.Services {
 		if seen[service.Name] {

@@ -1,0 +1,107 @@
+package hostagent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"drydock/reconcile"
+	"drydock/reconcile/trust"
+)
+
+// directory is what Keys may know besides: whether a key of the host's files may
+// sign in a principal's name, in a namespace ("git", or trust.Namespace).
+type directory interface {
+	Knows(principal, namespace string, at time.Time) bool
+}
+
+// trustNeeds are what trust needs to ever accept anything, and what keeps it
+// from accepting the newest commit.
+func (a *Agent) trustNeeds(ctx context.Context, r resolved) []HostNeed {
+	if a.Trust == nil {
+		return nil
+	}
+	var all []HostNeed
+	need := func(what string, err error) {
+		n := NeedOf(what, err)
+		n.Origin = "hostagent.hcl"
+		all = append(all, n)
+	}
+	if since := a.Trust.Policy.Since; since != "" && r.head == nil {
+		_, err := a.Trust.History.Commit(ctx, since)
+		if err != nil {
+			err = reconcile.HostFault(fmt.Errorf("the commit %s cannot be found behind the branch: %w", since, err), "Write one of this repository's commits, as git rev-parse prints it.")
+		}
+		need("since", err)
+	}
+	if d, ok := a.Trust.Keys.(directory); ok {
+		for _, role := range a.Trust.Policy.Roles {
+			need(fmt.Sprintf("keys of role %q", role.Name), a.keyless(d, role))
+		}
+		for _, env := range slices.Sorted(maps.Keys(a.Trust.Policy.Approvals)) {
+			need("people who can approve in "+env, a.approvable(d, env))
+		}
+	}
+	if r.blocked != nil {
+		all = append(all, blockedNeed(r.blocked))
+	}
+	return all
+}
+
+func blockedNeed(r *Refused) HostNeed {
+	n := HostNeed{Needs: "signed commits", Origin: "hostagent.hcl", Found: Wrong, Problem: r.Error()}
+	var b *trust.Blocker
+	if errors.As(r.Err, &b) {
+		n.Problem, n.Ask = strings.TrimSuffix(b.Error(), b.Next), b.Next
+	}
+	return n
+}
+
+// keyless finds principals who are named and could never sign.
+func (a *Agent) keyless(d directory, role trust.Role) error {
+	var none []string
+	for _, who := range role.Principals {
+		if isName(who) && !d.Knows(who, "git", a.Now()) && !d.Knows(who, trust.Namespace, a.Now()) {
+			none = append(none, who)
+		}
+	}
+	if none == nil {
+		return nil
+	}
+	return reconcile.HostFault(fmt.Errorf("no key that is valid now is in the name of %s", strings.Join(none, ", ")), "Add a line for each to the file of signers, or take the name out of the role.")
+}
+
+// approvable finds a floor that the people who could approve do not reach.
+func (a *Agent) approvable(d directory, env string) error {
+	people := map[string]bool{}
+	for _, role := range a.Trust.Policy.Roles {
+		if !role.People || len(role.Environments) > 0 && !slices.Contains(role.Environments, env) {
+			continue
+		}
+		for _, who := range role.Principals {
+			switch {
+			case isName(who):
+				people[who] = d.Knows(who, trust.Namespace, a.Now())
+			case !strings.HasPrefix(who, "!"):
+				return nil // a pattern: nobody can count whom it fits
+			}
+		}
+	}
+	able := 0
+	for _, ok := range people {
+		if ok {
+			able++
+		}
+	}
+	if floor := a.Trust.Policy.Approvals[env]; able < floor {
+		return reconcile.HostFault(fmt.Errorf("%d have a key for it, and approvals asks for %d, so nothing can ever be approved there", able, floor),
+			"Add keys of more people (their lines must allow the namespace drydock), or lower approvals.")
+	}
+	return nil
+}
+
+func isName(who string) bool { return !strings.ContainsAny(who, "*?!") }
