@@ -98,9 +98,12 @@ func names(s *sshsig.Signers) map[string]int {
 //
 // They are the names of the key's lines. A pattern is nobody; the holder of a
 // key that stands only behind patterns claims a name, as with ssh-keygen -Y
-// verify -I: the committer's email. That counts if a pattern fits and no line of
-// the file has the name: whoever is named has a key of their own, and the
-// holder of a pattern must not be able to choose to be them.
+// verify -I: the committer's email. That counts if a pattern fits, and neither a
+// line of the file nor a role has the name: who is named has a key of their own,
+// and the holder of a pattern must not be able to choose to be them.
+//
+// Of an OpenPGP key they are the emails of its user IDs: who put the key into
+// the keyring vouched for them.
 func (k *Keys) Signers(payload, signature []byte, at time.Time) ([]string, error) {
 	begins := func(kind string) bool { return bytes.HasPrefix(signature, []byte("-----BEGIN "+kind)) }
 	switch {
