@@ -240,24 +240,29 @@ func (r *reader) keep(n int) {
 	}
 }
 
-// read is a file's first maxFile bytes. One that is longer is not opened: a
-// store may refuse it, and how large it is says all.
+// read is a file's first maxFile bytes. A store may refuse to open one that is
+// longer; then how large it is says all.
 func read(tree fs.FS, path string) ([]byte, error) {
-	info, err := fs.Stat(tree, path)
+	none := &fs.PathError{Op: "read", Path: path, Err: fs.ErrNotExist}
+	f, err := tree.Open(path)
+	if err != nil {
+		switch info, serr := fs.Stat(tree, path); {
+		case serr != nil:
+		case !info.Mode().IsRegular():
+			return nil, none
+		case info.Size() >= maxFile:
+			return make([]byte, maxFile), nil
+		}
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, &fs.PathError{Op: "read", Path: path, Err: fs.ErrNotExist}
+		return nil, none
 	}
-	if info.Size() >= maxFile {
-		return make([]byte, maxFile), nil
-	}
-	f, err := tree.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxFile))
 	if data == nil {
 		data = []byte{}
