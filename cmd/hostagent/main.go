@@ -9,12 +9,17 @@ import (
 	"syscall"
 	_ "time/tzdata" // windows name zones, and a minimal host may have no zoneinfo
 
+	"drydock/hostagent/archive"
 	"drydock/hostagent/argv"
 )
 
 func main() {
-	// Started again by itself, to become a service's program: see argv.Shim.
+	// Started again by itself, to become a service's program (see argv.Shim) or to
+	// unpack a release (see archive.Unpacker).
 	if code, ours := argv.Shim(os.Args); ours {
+		os.Exit(code)
+	}
+	if code, ours := archive.Unpacker(os.Args); ours {
 		os.Exit(code)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

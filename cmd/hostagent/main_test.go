@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"drydock/hostagent/archive"
 	"drydock/hostagent/argv"
 	"drydock/reconcile"
 )
@@ -28,6 +29,9 @@ const (
 
 func TestMain(m *testing.M) {
 	if code, ours := argv.Shim(os.Args); ours {
+		os.Exit(code)
+	}
+	if code, ours := archive.Unpacker(os.Args); ours {
 		os.Exit(code)
 	}
 	if os.Getenv(asAgent) == "" {

@@ -54,6 +54,7 @@ func With(o Options) *release.Installer {
 			return release.Block{
 				Path: c.Path, Keep: c.Keep, User: c.User, Timeout: c.Timeout,
 				Layout: fmt.Sprintf("install \"archive\" strip=%d user=%q", c.Strip, c.User),
+				Apart:  true,
 				Unpack: func(ctx context.Context, artifact *os.File, dir string) error {
 					return unpack(ctx, artifact, dir, c.Strip, limits)
 				},
@@ -62,14 +63,13 @@ func With(o Options) *release.Installer {
 	})
 }
 
-// unpack extracts into dir and says whose fault a failure is.
+// unpack extracts into dir, apart from the agent, and says whose fault a
+// failure is.
 func unpack(ctx context.Context, artifact *os.File, dir string, strip int, limits Limits) error {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return durable.HostFault(err)
+	a, err := newApart(dir, order{Strip: strip, Limits: limits})
+	if err == nil {
+		err = a.run(ctx, artifact)
 	}
-	err = Extract(ctx, artifact, root, strip, limits)
-	err = errors.Join(err, root.Close())
 	var b *BadError
 	if errors.As(err, &b) {
 		return reconcile.ReleaseFault(fmt.Errorf("%s: %w", filepath.Base(artifact.Name()), b), "Pack the release again without it, and bump to that")

@@ -19,12 +19,22 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"drydock/hostagent/confine"
 	"drydock/hostagent/download"
 	"drydock/hostagent/drivertest"
 	"drydock/hostagent/release"
 	"drydock/reconcile"
 	"drydock/spec"
 )
+
+func TestMain(m *testing.M) {
+	for _, child := range []func([]string) (int, bool){confine.Shim, Unpacker} {
+		if code, ours := child(os.Args); ours {
+			os.Exit(code)
+		}
+	}
+	os.Exit(m.Run())
+}
 
 // item is one entry of a test's archive.
 type item struct {

@@ -74,8 +74,7 @@ func Extract(ctx context.Context, src *os.File, dst *os.Root, strip int, limits 
 	if err != nil {
 		return err
 	}
-	t := &tree{ctx: ctx, root: dst, strip: strip, limits: limits.orDefault(), packed: info.Size(),
-		kinds: map[string]kind{".": isDir}, links: map[string]string{}, buf: make([]byte, 128<<10)}
+	t := newTree(ctx, dst, strip, limits, info.Size())
 	head := make([]byte, 512)
 	n, err := src.ReadAt(head, 0)
 	if err != nil && err != io.EOF {
@@ -117,10 +116,7 @@ func (t *tree) untar(src io.Reader, head []byte) error {
 // entries unpacks the tar that z yields. in, the packed side, knows whether an
 // error came from the disk or from the content.
 func (t *tree) entries(in *reader, z io.Reader) error {
-	// Headers take room that no file shows: a stream of nothing but headers
-	// must end too.
-	capped := &meter{r: z, left: t.limits.Bytes + 2048*int64(t.limits.Entries), why: "unpacks to more than the limit"}
-	plain := bufio.NewReaderSize(capped, 64<<10)
+	plain := bufio.NewReaderSize(z, 64<<10)
 	head, err := plain.Peek(512)
 	if err != nil && err != io.EOF {
 		return in.blame(err)
@@ -128,7 +124,15 @@ func (t *tree) entries(in *reader, z io.Reader) error {
 	if why := notTar(head); why != "" {
 		return bad("", "%s", why)
 	}
-	r := tar.NewReader(plain)
+	return t.untarred(in, plain)
+}
+
+// untarred is entries for what is known to be a tar.
+func (t *tree) untarred(in *reader, plain io.Reader) error {
+	// Headers take room that no file shows: a stream of nothing but headers
+	// must end too.
+	capped := &meter{r: plain, left: t.limits.Bytes + 2048*int64(t.limits.Entries), why: "unpacks to more than the limit"}
+	r := tar.NewReader(bufio.NewReaderSize(capped, 64<<10))
 	for {
 		h, err := r.Next()
 		if err == io.EOF {

@@ -33,6 +33,11 @@ type tree struct {
 	buf   []byte
 }
 
+func newTree(ctx context.Context, root *os.Root, strip int, limits Limits, packed int64) *tree {
+	return &tree{ctx: ctx, root: root, strip: strip, limits: limits.orDefault(), packed: packed,
+		kinds: map[string]kind{".": isDir}, links: map[string]string{}, buf: make([]byte, 128<<10)}
+}
+
 type kind byte
 
 const (

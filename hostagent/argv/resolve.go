@@ -79,6 +79,18 @@ func Within(env reconcile.Env, s reconcile.Step) *confine.Rules {
 	return &rules
 }
 
+// WithinBuild are the rules for a build as user in room, whose Home is found
+// here, and the variables that tell it where it may write.
+func WithinBuild(env reconcile.Env, user string, room confine.Room) (*confine.Rules, []string, error) {
+	cred, vars, err := credential(user)
+	if err != nil {
+		return nil, nil, err
+	}
+	room.Home = strings.TrimPrefix(vars[0], "HOME=")
+	rules, home := confine.Build(slices.Concat(env.Sealed, []string{env.Private}), isRoot(cred), room)
+	return &rules, []string{"HOME=" + home, "TMPDIR=" + room.Temp}, nil
+}
+
 // isRoot says it of a credential; nil is the agent's own.
 func isRoot(cred *syscall.Credential) bool {
 	return cred == nil && os.Geteuid() == 0 || cred != nil && cred.Uid == 0

@@ -1,14 +1,17 @@
 package gittree
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"drydock/hostagent/argv"
+	"drydock/hostagent/confine"
 	"drydock/hostagent/proc"
 	"drydock/reconcile"
 )
@@ -22,9 +25,15 @@ func mark(s reconcile.Step) string { return markEnv + s.Target.ReleaseDir() + "/
 
 // build runs the block's command in the tree, as its user. $DRYDOCK_RELEASE_DIR
 // is where the tree will stand, not where it is built.
-func (d *Driver) build(ctx context.Context, s reconcile.Step, c Config, dir string) error {
-	_, err := argv.Run(ctx, d.o.Env, s, argv.Command{
-		Argv: c.Build, User: c.User, Dir: dir, Timeout: time.Duration(c.Timeout), Env: []string{mark(s)},
+func (d *Driver) build(ctx context.Context, s reconcile.Step, c Config, dir, temp string) error {
+	rules, env, err := argv.WithinBuild(d.o.Env, c.User, confine.Room{
+		Tree: dir, Temp: temp, Releases: filepath.Dir(dir), FileSize: cmp.Or(d.o.Limits.Bytes, maxBytes),
+	})
+	if err != nil {
+		return err
+	}
+	_, err = argv.Run(ctx, d.o.Env, s, argv.Command{
+		Argv: c.Build, User: c.User, Dir: dir, Timeout: time.Duration(c.Timeout), Env: append(env, mark(s)), Within: rules,
 	})
 	var exit *argv.ExitError
 	var late *argv.TimeoutError

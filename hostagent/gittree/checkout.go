@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"drydock/hostagent/archive"
 	"drydock/hostagent/durable"
@@ -29,19 +28,15 @@ func badTree(name, format string, args ...any) error {
 // Every file's time is the commit's, so that the same commit always gives the
 // same tree.
 func checkOut(ctx context.Context, snap gitsource.Snapshot, dir string, limits archive.Limits) error {
-	root, err := os.OpenRoot(dir)
+	to, err := archive.NewBuilder(ctx, dir, limits)
 	if err != nil {
 		return durable.HostFault(err)
 	}
-	c := &checkout{snap: snap, to: archive.NewBuilder(ctx, root, limits), left: limits.Bytes}
+	c := &checkout{snap: snap, to: to, left: limits.Bytes}
 	if c.left == 0 {
 		c.left = maxBytes
 	}
-	err = fs.WalkDir(snap.FS, ".", c.entry)
-	if err == nil {
-		err = c.to.Finish()
-	}
-	err = errors.Join(err, root.Close())
+	err = to.End(fs.WalkDir(snap.FS, ".", c.entry))
 	var bad *archive.BadError
 	switch {
 	case ctx.Err() != nil:

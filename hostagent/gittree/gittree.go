@@ -64,15 +64,15 @@ func (d *Driver) decode(b spec.Block) (release.Block, error) {
 		return release.Block{}, err
 	}
 	r := release.Block{
-		Path: c.Path, Keep: c.Keep, User: c.User,
+		Path: c.Path, Keep: c.Keep, User: c.User, Apart: true,
 		Layout: fmt.Sprintf("install \"git\" build=%q user=%q", c.Build, c.User),
 		Fill: func(ctx context.Context, s reconcile.Step, dir string) error {
 			return d.fill(ctx, s, c, dir)
 		},
 	}
 	if len(c.Build) > 0 {
-		r.Build = func(ctx context.Context, s reconcile.Step, dir string) error {
-			return d.build(ctx, s, c, dir)
+		r.Build = func(ctx context.Context, s reconcile.Step, dir, temp string) error {
+			return d.build(ctx, s, c, dir, temp)
 		}
 	}
 	return r, nil

@@ -15,28 +15,39 @@ import (
 )
 
 // build hands a filled tree to its owner and lets p.Build run in it.
-func build(ctx context.Context, p Place, tmp string, own owner) error {
-	if own.uid >= 0 {
+func build(ctx context.Context, p Place, tree string, own owner) error {
+	if own.uid >= 0 && !p.Apart {
 		// Nobody else can enter until the root is handed over, which is last, so
 		// that names mean what they meant.
-		err := filepath.WalkDir(tmp, func(path string, _ fs.DirEntry, err error) error {
+		err := filepath.WalkDir(tree, func(path string, _ fs.DirEntry, err error) error {
 			if err == nil {
 				err = ctx.Err()
 			}
-			if err != nil || path == tmp {
+			if err != nil || path == tree {
 				return err
 			}
 			return os.Lchown(path, own.uid, own.gid)
 		})
 		if err == nil {
-			err = os.Lchown(tmp, own.uid, own.gid)
+			err = os.Lchown(tree, own.uid, own.gid)
 		}
 		if err != nil {
 			return durable.HostFault(err)
 		}
 	}
-	// By its own name: the build is another process, and may ask where it is.
-	return p.Build(ctx, filepath.Join(p.Path, "releases", filepath.Base(tmp)))
+	temp := durable.TempName(p.tree())
+	err := os.Mkdir(temp, 0o700)
+	if err == nil && own.uid >= 0 {
+		err = os.Chown(temp, own.uid, own.gid)
+	}
+	if err != nil {
+		return durable.HostFault(err)
+	}
+	// By their own names: the build is another process, and may ask where it is.
+	known := func(path string) string { return filepath.Join(p.Path, "releases", filepath.Base(path)) }
+	err = p.Build(ctx, known(tree), known(temp))
+	os.RemoveAll(temp) // what stays goes with the next sweep
+	return err
 }
 
 // scanBuilt is scan for a tree in which the release's own code has run as its

@@ -22,7 +22,7 @@ func built(t *testing.T, build func(dir string) error) (Place, error) {
 	}
 	dir := t.TempDir()
 	p := Place{Path: filepath.Join(dir, "srv"), Dir: "1-abcdefabcdef", Keep: 5, Layout: "x", User: "nobody",
-		Build: func(_ context.Context, dir string) error { return build(dir) }}
+		Build: func(_ context.Context, dir, _ string) error { return build(dir) }}
 	return p, New(Options{State: filepath.Join(dir, "state")}).Make(t.Context(), p, func(_ context.Context, into string) error {
 		return os.WriteFile(filepath.Join(into, "web"), []byte("good"), 0o755)
 	})

@@ -142,9 +142,9 @@ func TestRootsLinkIsFollowed(t *testing.T) {
 // user who can enter a tree could put a link to elsewhere where the agent is
 // about to give something away.
 func TestTheRootIsHandedOverLast(t *testing.T) {
-	for name, build := range map[string]func(context.Context, string) error{
+	for name, build := range map[string]func(context.Context, string, string) error{
 		"filled": nil,
-		"built":  func(context.Context, string) error { return nil },
+		"built":  func(context.Context, string, string) error { return nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, p, _ := owned(t)

@@ -26,15 +26,18 @@ type Block struct {
 	Timeout    spec.Duration // longest wait for a download's next byte
 	Layout     string        // see Place
 
-	// Unpack fills dir, which is empty and the agent's alone, from the
-	// verified artifact.
+	// Unpack fills dir, which is empty and which the agent alone can reach, from
+	// the verified artifact.
 	Unpack func(ctx context.Context, artifact *os.File, dir string) error
 
 	// Fill does it in place of Unpack for a release that is no artifact.
 	Fill func(ctx context.Context, s reconcile.Step, dir string) error
 
 	// Build, if there is one, is run in what is filled: see Place.
-	Build func(ctx context.Context, s reconcile.Step, dir string) error
+	Build func(ctx context.Context, s reconcile.Step, dir, temp string) error
+
+	// Apart says that Unpack or Fill work as the owner of dir: see Place.
+	Apart bool
 }
 
 // InstallerOptions make an Installer.
@@ -73,7 +76,7 @@ func (i *Installer) place(s reconcile.Step) (Place, Block, error) {
 	if !filepath.IsAbs(b.Path) {
 		return Place{}, b, reconcile.HostFault(fmt.Errorf("install %q: path %q is not absolute", i.o.Kind, b.Path), "Write it from the root on")
 	}
-	p := Place{Path: filepath.Clean(b.Path), Dir: s.Target.Release.Dir(), User: b.User, Layout: b.Layout, Keep: b.Keep}
+	p := Place{Path: filepath.Clean(b.Path), Dir: s.Target.Release.Dir(), User: b.User, Layout: b.Layout, Keep: b.Keep, Apart: b.Apart}
 	if strings.ContainsRune(p.Dir, '/') || p.Dir == "." || p.Dir == ".." {
 		return p, b, reconcile.HostFault(fmt.Errorf("version %q would leave %s", s.Target.Release.Version, p.releases()), "Bump to a version without /")
 	}
@@ -154,7 +157,7 @@ func (i *Installer) fetch(ctx context.Context, s reconcile.Step, p Place, b Bloc
 	}
 	if b.Fill != nil {
 		if b.Build != nil {
-			p.Build = func(ctx context.Context, dir string) error { return b.Build(ctx, s, dir) }
+			p.Build = func(ctx context.Context, dir, temp string) error { return b.Build(ctx, s, dir, temp) }
 		}
 		return i.store.Make(ctx, p, func(ctx context.Context, dir string) error { return b.Fill(ctx, s, dir) })
 	}

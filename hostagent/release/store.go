@@ -69,8 +69,15 @@ type Place struct {
 	Keep   int // releases that Prune leaves, the running one among them
 
 	// Build, if there is one, is run by Make in the filled tree dir, which is
-	// User's own by then, before anything is hashed.
-	Build func(ctx context.Context, dir string) error
+	// User's own by then, before anything is hashed; temp is a directory of its
+	// own that is removed afterwards.
+	Build func(ctx context.Context, dir, temp string) error
+
+	// Apart says that what fills the tree does so as the tree's owner, from
+	// without: Make gives it a directory that is User's own (or nobody's, if
+	// there is no User and the agent is root), where no other process of that
+	// user can reach it.
+	Apart bool
 
 	held *held // nil while nothing is changed
 }
@@ -156,17 +163,22 @@ func (s *Store) Make(ctx context.Context, p Place, fill func(ctx context.Context
 	if err := os.Mkdir(tmp, 0o700); err != nil {
 		return durable.HostFault(err)
 	}
-	if err := s.make(ctx, p, tmp, own, fill); err != nil {
+	if err = s.make(ctx, p, tmp, own, fill); err != nil {
 		os.RemoveAll(tmp) // what stays after a failure here goes with the next sweep
-		return err
 	}
-	return nil
+	return err
 }
 
-func (s *Store) make(ctx context.Context, p Place, tmp string, own owner, fill func(ctx context.Context, dir string) error) error {
-	if err := fill(ctx, tmp); err != nil {
+func (s *Store) make(ctx context.Context, p Place, tmp string, own owner, fill func(ctx context.Context, dir string) error) (err error) {
+	tree, err := filled(ctx, p, tmp, own, fill)
+	if err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(tree)
+		}
+	}()
 	m := &manifest{path: p.Path, name: p.Dir, layout: p.Layout, made: s.now()}
 	if _, err := os.Lstat(p.tree()); err == nil {
 		m.name += stagedSuffix
@@ -174,19 +186,25 @@ func (s *Store) make(ctx context.Context, p Place, tmp string, own owner, fill f
 	saw := &seen{full: m.made}
 	scan := m.scan
 	if p.Build != nil {
-		if err := build(ctx, p, tmp, own); err != nil {
+		if tree, err = p.alone(tree); err != nil {
+			return err
+		}
+		if err := build(ctx, p, tree, own); err != nil {
 			return err
 		}
 		scan = m.scanBuilt
 	}
-	switch err := scan(ctx, tmp, own, saw); {
+	switch err := scan(ctx, tree, own, saw); {
 	case errors.Is(err, unix.ENAMETOOLONG): // and the error would show the path
 		return reconcile.ReleaseFault(errors.New("the tree is so deep that paths in it are longer than the kernel takes (4,095 bytes)"),
 			"See what builds directories in directories, and bump to a commit without it")
 	case err != nil:
 		return durable.HostFault(err)
 	}
-	if err := s.store(m, saw, tmp); err != nil {
+	if tree, err = p.alone(tree); err != nil {
+		return err
+	}
+	if err := s.store(m, saw, tree); err != nil {
 		return durable.HostFault(err)
 	}
 	if m.name != p.Dir {
@@ -194,7 +212,7 @@ func (s *Store) make(ctx context.Context, p Place, tmp string, own owner, fill f
 			return durable.HostFault(err)
 		}
 	}
-	return durable.HostFault(durable.Rename(tmp, filepath.Join(p.releases(), m.name)))
+	return durable.HostFault(durable.Rename(tree, filepath.Join(p.releases(), m.name)))
 }
 
 // store makes tree and manifest durable, the manifest's name included. On one
