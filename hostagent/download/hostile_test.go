@@ -30,19 +30,20 @@ func listen(t *testing.T, first string, then func(w io.Writer)) (addr string) {
 			}
 			wg.Go(func() {
 				defer c.Close()
-				go begin(c, first, then)
+				if _, err := c.Read(make([]byte, 1)); err != nil { // it speaks when it is spoken to
+					return
+				}
+				go func() {
+					if _, err := io.WriteString(c, first); err == nil {
+						then(c)
+					}
+				}()
 				_, _ = io.Copy(io.Discard, c) // until the other side has gone
 			})
 		}
 	})
 	t.Cleanup(func() { l.Close(); wg.Wait() })
 	return l.Addr().String()
-}
-
-func begin(c net.Conn, first string, then func(w io.Writer)) {
-	if _, err := io.WriteString(c, first); err == nil {
-		then(c)
-	}
 }
 
 func forever(text string) func(io.Writer) {

@@ -263,6 +263,7 @@ func TestCheckOfAnAnswerWithoutAnEnd(t *testing.T) {
 					return
 				}
 				defer conn.Close()
+				_, _ = conn.Read(make([]byte, 1))
 				_, err = io.WriteString(conn, c.first)
 				for tick := time.NewTicker(max(c.every, time.Microsecond)); err == nil; <-tick.C {
 					_, err = io.WriteString(conn, c.again)
