@@ -247,6 +247,11 @@ func TestKeyrings(t *testing.T) {
 		{"a signature", []byte(h.sign(alice)), "does not begin with"},
 		{"a message", []byte(h.gpg(message, "--sign", "--local-user", "="+alice)), ""},
 		{"a damaged line", []byte(strings.Replace(text, "\nm", "\n!", 1)), "line 1"},
+		{"a packet of 4 GiB", []byte{0xc6, 0xff, 0xff, 0xff, 0xff, 0xff, 4}, "cut short"},
+		{"a number of 65,535 bits", []byte{0x98, 10, 4, 0, 0, 0, 0, 1, 0xff, 0xff, 1, 1}, "cannot be read"},
+		{"a key from the future", []byte{0x98, 7, 6, 0, 0, 0, 0, 27, 0}, "cannot be read"},
+		{"decompress me", append([]byte{0xc8, 7, 1}, 1, 1, 0, 0xfe, 0xff, 0), "begins with a packet of type 8"},
+		{"a marker among keys", append(append([]byte{}, ring...), 0xca, 3, 'P', 'G', 'P'), "packet of type 10"},
 		{"too large", make([]byte, openpgp.MaxKeyring+1), "is the limit"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

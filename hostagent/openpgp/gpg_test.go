@@ -14,11 +14,11 @@ import (
 
 // A home is a throwaway GnuPG home, with its own agent.
 type home struct {
-	t   *testing.T
+	t   testing.TB
 	dir string
 }
 
-func newHome(t *testing.T) *home {
+func newHome(t testing.TB) *home {
 	t.Helper()
 	for _, name := range []string{"gpg", "gpgconf"} {
 		if _, err := exec.LookPath(name); err != nil {
@@ -143,7 +143,7 @@ func (h *home) export(users ...string) []byte {
 }
 
 // accepts asks gpg, as git does: exit code and status lines.
-func accepts(t *testing.T, keyring, text, signature []byte, more ...string) bool {
+func accepts(t testing.TB, keyring, text, signature []byte, more ...string) bool {
 	t.Helper()
 	h := newHome(t)
 	if _, err := h.try(string(keyring), "--import"); err != nil {
