@@ -106,7 +106,10 @@ func TestServersThatNeverComeToAnEnd(t *testing.T) {
 				use = func(o *Options) { o.SSHKey, o.KnownHosts = ssh0.key, knownAt(t, ssh0, at) }
 				c.kind = ErrUnreachable
 			}
-			refuse(t, follow(t, c.url, impatient, use), "", c.kind)
+			s := follow(t, c.url, impatient, use, func(o *Options) { o.FetchTimeout = 5 * time.Second })
+			if err := refuse(t, s, "", c.kind); strings.Contains(err.Error(), "not done after") {
+				t.Errorf("it held the host for as long as a fetch may take: %v", err)
+			}
 		})
 	}
 }
