@@ -53,7 +53,7 @@ func (a *Agent) trustNeeds(ctx context.Context, r resolved) []HostNeed {
 }
 
 func blockedNeed(r *Refused) HostNeed {
-	n := HostNeed{Needs: "signed commits", Origin: "hostagent.hcl", Found: Wrong, Problem: r.Error()}
+	n := HostNeed{Needs: "signed commits", Origin: "hostagent.hcl", Found: Unclear, Problem: r.Error()}
 	var b *trust.Blocker
 	if errors.As(r.Err, &b) {
 		n.Problem, n.Ask = strings.TrimSuffix(b.Error(), b.Next), b.Next

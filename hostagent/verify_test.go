@@ -1,0 +1,455 @@
+package hostagent
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"drydock/reconcile"
+	"drydock/reconcile/trust"
+)
+
+// counted are keys that count how often they are asked, and of which one may
+// have an end.
+type counted struct {
+	*worded
+	asked int
+	who   string
+	until time.Time
+}
+
+func (k *counted) Signers(payload, signature []byte, at time.Time) ([]string, error) {
+	k.asked++
+	names, err := k.worded.Signers(payload, signature, at)
+	if slices.Contains(names, k.who) && at.After(k.until) {
+		return nil, errors.New("its key was valid until " + k.until.Format(time.RFC3339))
+	}
+	return names, err
+}
+
+func sourceOf(t *testing.T, a *Agent) reconcile.SourceStatus { return a.Status(t.Context()).Source }
+
+func TestACommitThatFailsHoldsTheHost(t *testing.T) {
+	virtual(t, func(t *testing.T, h *host) {
+		d, o, words := h.trusted()
+		keys := &counted{worded: words}
+		o.Trust.Keys = keys
+		a := New(o)
+		first := d.on("", "", "1", "")
+		pass(t, a)
+		is(t, a, "web", reconcile.Converged, "1")
+		if s := sourceOf(t, a); s.Verified || s.How != "on trust" {
+			t.Fatalf("the first head of a host without since: %+v", s)
+		}
+		good := d.on(first, "ci@acme", "2", "")
+		pass(t, a)
+		is(t, a, "web", reconcile.Converged, "2")
+		if s := sourceOf(t, a); !s.Verified || s.How != "signed" || !slices.Equal(s.By, []string{"ci@acme"}) {
+			t.Fatalf("%+v", s)
+		}
+
+		bad := d.on(good, "", "3", "")
+		opens := d.opens
+		for range 3 {
+			pass(t, a)
+			is(t, a, "web", reconcile.Converged, "2")
+			s := sourceOf(t, a)
+			if !s.Verified || s.Blocked != bad || s.BehindSince == nil || !strings.Contains(s.Error, "is not signed") || !strings.Contains(s.Error, "drydock vouch "+bad) {
+				t.Fatalf("%+v", s)
+			}
+			d.set(func() { delete(d.process, "web") })
+			pass(t, a)
+			if d.process["web"] != "2" {
+				t.Fatal("a blocked host repairs nothing")
+			}
+		}
+		if d.opens != opens {
+			t.Errorf("%d files of a refused commit were read", d.opens-opens)
+		}
+		if n := d.kinds("sighted"); n != 1 || d.mark != good || d.Memory().Accepted != good {
+			t.Errorf("%d sightings, mark %s", n, d.mark)
+		}
+		asked := keys.asked
+		pass(t, a)
+		if keys.asked != asked {
+			t.Error("the same head was judged again")
+		}
+		since := sourceOf(t, a).BehindSince
+		elapse(time.Hour)
+		a = New(o) // another process stays there too, and knows since when
+		pass(t, a)
+		is(t, a, "web", reconcile.Converged, "2")
+		if s := sourceOf(t, a); s.Blocked != bad || s.BehindSince.Sub(*since).Abs() > time.Minute {
+			t.Fatalf("%+v", s)
+		}
+		look, err := New(o).Look(t.Context())
+		if err == nil || look.Source.Blocked != bad || !strings.Contains(look.Source.Error, "is not signed") || look.Services[0].Running.Version != "2" {
+			t.Fatalf("without an agent: %+v, %v", look, err)
+		}
+
+		d.vouch(bad, "alice@acme", "3", bad)
+		pass(t, a)
+		is(t, a, "web", reconcile.Converged, "3")
+		if m := d.Memory(); m.Sighted != nil || m.Refused != nil || !m.Warrant.Verified() {
+			t.Errorf("%+v", m)
+		}
+		if s := sourceOf(t, a); s.Blocked != "" || s.Error != "" || s.BehindSince != nil {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// Where the refused commit was taken off the branch, nothing says so any more.
+func TestABranchForcedBackToWhatIsAccepted(t *testing.T) {
+	virtual(t, func(t *testing.T, h *host) {
+		d, o, _ := h.trusted()
+		a := New(o)
+		first := d.on("", "alice@acme", "1", "")
+		pass(t, a)
+		d.on(first, "", "2", "")
+		pass(t, a)
+		if sourceOf(t, a).Blocked == "" || d.Memory().Refused == nil {
+			t.Fatal("not refused")
+		}
+		d.point(first)
+		pass(t, a)
+		if s := sourceOf(t, a); s.Blocked != "" || s.Error != "" || d.Memory().Refused != nil {
+			t.Fatalf("%+v", s)
+		}
+	})
+}
+
+func TestPlanJudgesAndWritesNothing(t *testing.T) {
+	virtual(t, func(t *testing.T, h *host) {
+		d, o, _ := h.trusted()
+		a := New(o)
+		first := d.on("", "alice@acme", "1", "")
+		pass(t, a)
+		bad := d.on(first, "", "2", "")
+		records := len(d.records)
+		p, err := a.Plan(t.Context())
+		if err != nil || p.Commit != first || len(p.Steps) != 0 || !strings.Contains(p.Source, "is not signed") {
+			t.Fatalf("%+v, %v", p, err)
+		}
+		rep, err := a.CheckHost(t.Context(), nil)
+		if err != nil || !slices.ContainsFunc(rep.Needs, func(n HostNeed) bool { return n.Needs == "signed commits" && n.Found.Amiss() && strings.Contains(n.Ask, "drydock vouch "+bad) }) {
+			t.Fatalf("%+v, %v", rep, err)
+		}
+		d.on(first, "ci@acme", "3", "")
+		if p, err = a.Plan(t.Context()); err != nil || p.Source != "" || len(p.Steps) != 6 {
+			t.Fatalf("%+v, %v", p, err)
+		}
+		if len(d.records) != records || d.mark != first {
+			t.Fatal("a plan left something")
+		}
+	})
+}
+
+// What was accepted before there was trust is judged from since; until it is
+// found good nothing of it begins, and what runs is looked after.
+func TestTrustThatComesLater(t *testing.T) {
+	for name, c := range map[string]struct {
+		since, way string // of commits: first, second
+		says       string
+	}{
+		"since before":      {"first", "", "is not signed"},
+		"since itself":      {"second", "accepted", ""},
+		"no since":          {"", "on trust", ""},
+		"since elsewhere":   {"elsewhere", "", "does not descend from"},
+		"since of no place": {"nowhere", "", "cannot be found"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			virtual(t, func(t *testing.T, h *host) {
+				d, o, _ := h.trusted()
+				before := o
+				before.Trust = nil
+				at := map[string]string{"": "", "nowhere": strings.Repeat("d", 40)}
+				at["first"] = d.on("", "alice@acme", "1", "")
+				pass(t, New(before))
+				at["second"] = d.on(at["first"], "", "2", "")
+				// Accepted, and not carried out yet.
+				if _, err := d.Append(t.Context(), reconcile.Record{Kind: reconcile.Accepted, Commit: at["second"]}); err != nil {
+					t.Fatal(err)
+				}
+				at["elsewhere"] = d.on(at["first"], "alice@acme", "1", "")
+				d.set(func() { d.head, d.mark = at["second"], at["second"] })
+				o.Trust.Policy.Since = at[c.since]
+				a := New(o)
+				pass(t, a)
+				s := sourceOf(t, a)
+				if c.says == "" {
+					is(t, a, "web", reconcile.Converged, "2")
+					if s.How != c.way || s.Verified != (c.since != "") || s.Error != "" {
+						t.Fatalf("%+v", s)
+					}
+					records := len(d.records)
+					pass(t, New(o))
+					if len(d.records) != records {
+						t.Fatal("it was judged again")
+					}
+					return
+				}
+				is(t, a, "web", reconcile.Converged, "1")
+				if s.Verified || !strings.Contains(s.Error, c.says) {
+					t.Fatalf("%+v", s)
+				}
+				d.set(func() { delete(d.process, "web") })
+				pass(t, a)
+				if d.process["web"] != "1" {
+					t.Fatal("what runs is not looked after")
+				}
+				if c.since == "first" {
+					d.vouch(at["second"], "bob@acme", "2", at["second"])
+					pass(t, a)
+					is(t, a, "web", reconcile.Converged, "2")
+				}
+			})
+		})
+	}
+}
+
+// A key is judged by when the host first saw what it signed, whichever process
+// saw it; one that was taken out of the file counts no more.
+func TestFirstSeen(t *testing.T) {
+	for name, c := range map[string]struct {
+		unseen, lost bool
+		version      string
+	}{
+		"seen in time": {version: "3"}, "not seen": {unseen: true, version: "1"}, "seen, and removed": {lost: true, version: "1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			virtual(t, func(t *testing.T, h *host) {
+				d, o, words := h.trusted()
+				o.Trust.Keys = &counted{worded: words, who: "bob@acme", until: time.Now().Add(time.Hour)}
+				first := d.on("", "alice@acme", "1", "")
+				pass(t, New(o))
+				bad := d.on(first, "", "2", "")
+				bobs := d.on(bad, "bob@acme", "3", "")
+				if !c.unseen {
+					pass(t, New(o))
+				}
+				elapse(2 * time.Hour)
+				words.lost["bob@acme"] = c.lost
+				d.vouch(bobs, "alice@acme", "3", bad)
+				a := New(o)
+				pass(t, a)
+				is(t, a, "web", reconcile.Converged, c.version)
+			})
+		})
+	}
+}
+
+// A commit from the future is taken up when its time has come, without a poll.
+func TestACommitAheadIsAskedAgain(t *testing.T) {
+	virtual(t, func(t *testing.T, h *host) {
+		d, o, _ := h.trusted()
+		first := d.on("", "alice@acme", "1", "")
+		a := h.run(o)
+		elapse(time.Minute)
+		next := d.on(first, "alice@acme", "2", "")
+		d.of[next].at = time.Now().Add(time.Hour)
+		h.wake()
+		elapse(45 * time.Minute)
+		is(t, a, "web", reconcile.Converged, "1")
+		if s := sourceOf(t, a); s.Blocked != next {
+			t.Fatalf("%+v", s)
+		}
+		elapse(10 * time.Minute)
+		is(t, a, "web", reconcile.Converged, "2")
+	})
+}
+
+func TestStaleIsSaid(t *testing.T) {
+	virtual(t, func(t *testing.T, h *host) {
+		d, o, _ := h.trusted()
+		o.Trust.Policy.Freshness = time.Hour
+		base := d.on("", "alice@acme", "1", "")
+		first := d.on(base, "alice@acme", "1", "")
+		a := h.run(o)
+		elapse(50 * time.Minute)
+		heads := d.heads
+		if s := sourceOf(t, a); s.Stale != "" {
+			t.Fatalf("%+v", s)
+		}
+		elapse(20 * time.Minute)
+		if s := sourceOf(t, a); !strings.Contains(s.Stale, "drydock heartbeat") || d.heads != heads+1 {
+			t.Fatalf("%+v, asked %d times", s, d.heads-heads)
+		}
+		// A merge that adds nothing is anybody's to make.
+		merge := d.services([2]string{"web", "1"})
+		d.put(merge, &node{parents: []string{first, base}, at: time.Now()})
+		h.wake()
+		if s := sourceOf(t, a); s.Stale == "" || s.How != "merged" || d.Memory().Accepted != merge {
+			t.Fatalf("after a merge that nobody signed: %+v", s)
+		}
+		d.on(merge, "alice@acme", "1", "")
+		h.wake()
+		if s := sourceOf(t, a); s.Stale != "" || s.Error != "" {
+			t.Fatalf("after a heartbeat: %+v", s)
+		}
+	})
+}
+
+// A history that takes too long is given up, said, and left alone for a while.
+func TestJudgingEnds(t *testing.T) {
+	virtual(t, func(t *testing.T, h *host) {
+		d, o, _ := h.trusted()
+		a := New(o)
+		first := d.on("", "alice@acme", "1", "")
+		pass(t, a)
+		d.on(first, "alice@acme", "2", "")
+		d.slow = true
+		began := time.Now()
+		pass(t, a)
+		if took := time.Since(began); took < judging || took > judging+time.Minute {
+			t.Fatalf("it took %s", took)
+		}
+		if s := sourceOf(t, a); !strings.Contains(s.Error, "could not be verified within 2m0s") {
+			t.Fatalf("%+v", s)
+		}
+		is(t, a, "web", reconcile.Converged, "1")
+		began = time.Now()
+		pass(t, a)
+		if took := time.Since(began); took > time.Minute {
+			t.Fatalf("asked again at once: %s", took)
+		}
+		d.slow = false
+		elapse(tooSlow)
+		pass(t, a)
+		is(t, a, "web", reconcile.Converged, "2")
+	})
+}
+
+// SIGKILL between the clone's mark and the journal's record: the head is judged
+// once more, by the keys of then, and is in force only after that.
+func TestKilledBetweenMarkAndRecord(t *testing.T) {
+	virtual(t, func(t *testing.T, h *host) {
+		d, o, words := h.trusted()
+		first := d.on("", "alice@acme", "1", "")
+		pass(t, New(o))
+		second := d.on(first, "ci@acme", "2", "")
+		d.set(func() { d.mark = second })
+		words.lost["ci@acme"] = true
+		a := New(o)
+		pass(t, a)
+		is(t, a, "web", reconcile.Converged, "1")
+		words.lost["ci@acme"] = false
+		a = New(o)
+		pass(t, a)
+		is(t, a, "web", reconcile.Converged, "2")
+	})
+}
+
+// The journal is lost: the clone's mark is judged again from since, and what
+// runs is adopted only if that is good.
+func TestRebuildJudges(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		virtual(t, func(t *testing.T, h *host) {
+			d, o, words := h.trusted()
+			first := d.on("", "", "1", "")
+			o.Trust.Policy.Since = first
+			d.on(first, "ci@acme", "2", "")
+			pass(t, New(o))
+			d.set(func() { d.memory, d.records, d.did = reconcile.NewMemory(), nil, nil })
+			words.lost["ci@acme"] = lost
+			a := New(o)
+			err := a.Rebuild(t.Context())
+			if m := d.Memory(); (err != nil) != lost || m.Warrant.Verified() == lost || (m.Accepted == "") != lost {
+				t.Fatalf("lost: %v; %v, %+v", lost, err, m)
+			}
+			pass(t, a)
+			if !lost {
+				is(t, a, "web", reconcile.Converged, "2")
+			} else if st := a.Status(t.Context()); len(st.Services) != 0 || st.Source.Blocked == "" {
+				t.Fatalf("%+v", st)
+			}
+			if d.process["web"] != "2" || len(d.steps()) != 0 {
+				t.Fatalf("%v", d.steps())
+			}
+		})
+	}
+}
+
+// Invariant 5: accepted commits only move forward, and what is installed is what
+// commits say of which each was allowed.
+func TestOnlyForwardAndOnlyAllowed(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHost(t)
+			d, o, words := h.trusted()
+			since := d.on("", "", "0", "")
+			o.Trust.Policy.Since = since
+			good, all, version := map[string]bool{since: true}, []string{since}, map[string]string{since: "0"}
+			accepted := since
+			a := New(o)
+			pass(t, a)
+			for range rapid.IntRange(1, 12).Draw(rt, "events") {
+				some := func(what string) string { return rapid.SampledFrom(all).Draw(rt, what) }
+				commit := func(parent, by, v, message string) string {
+					c := d.on(parent, by, v, message)
+					all, version[c] = append(all, c), v
+					return c
+				}
+				switch rapid.SampledFrom([]string{"good", "good", "bad", "vouch", "back", "restart", "lose"}).Draw(rt, "event") {
+				case "good":
+					p := some("parent")
+					c := commit(p, "alice@acme", version[p]+"1", "")
+					good[c] = true
+				case "bad":
+					p := some("parent")
+					commit(p, rapid.SampledFrom([]string{"", "eve@acme"}).Draw(rt, "by"), version[p]+"2", "")
+				case "vouch":
+					bad := some("bad")
+					c := commit(bad, "bob@acme", version[bad], "vouch\n\nDrydock-Vouch: "+bad+"\n")
+					good[c] = true
+				case "back":
+					d.point(some("head"))
+				case "restart":
+					a = New(o)
+				case "lose":
+					d.set(func() { d.memory, d.records = reconcile.NewMemory(), nil })
+					a = New(o)
+					_ = a.Rebuild(t.Context())
+				}
+				words.lost["eve@acme"] = true
+				pass(t, a)
+				now := d.Memory().Accepted
+				if !d.behind(now)[accepted] {
+					rt.Fatalf("from %s to %s, which is no way forward", accepted, now)
+				}
+				accepted = now
+				for _, c := range must(d.Between(t.Context(), since, now)) {
+					if !good[c] && !vouchedFor(d, now, c) {
+						rt.Fatalf("%s was accepted with %s, for which nobody answers", now, c)
+					}
+				}
+				if got := d.place["web"]; got != version[now] {
+					rt.Fatalf("web %s is in place; %s says %s", got, now, version[now])
+				}
+			}
+		})
+	})
+}
+
+func vouchedFor(d *dag, head, commit string) bool {
+	for c := range d.behind(head) {
+		if n := d.of[c]; n.by == "bob@acme" && strings.HasSuffix(n.message, "Drydock-Vouch: "+commit+"\n") {
+			return true
+		}
+	}
+	return false
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+var _ trust.History = (*dag)(nil)
