@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -38,6 +39,13 @@ type consents struct {
 	// and whose its signature is does not change while the keys do not.
 	signed map[[sha256.Size]byte]trust.SignedStatement
 	keys   Keys // that signed was made by
+
+	// Who changed a declaration: of older commits, what they declared for this
+	// host, by commit.
+	declared map[string]map[string]string
+	loader   *spec.Loader
+	writers  *trust.Writers
+	again    bool // the history could not be read: the same commit is read again
 }
 
 // consent is what people agreed to by one commit: a [reconcile.Consent]. It is
@@ -48,7 +56,8 @@ type consent struct {
 	signed  map[string][]trust.SignedStatement
 	ignored map[string][]trust.Ignored // by folder, as signed
 	authors map[trust.Subject][]string
-	unread  string // why nothing could be read; "" if all was
+	doubts  map[trust.Subject]string // why nobody knows who the authors are
+	unread  string                   // why nothing could be read; "" if all was
 }
 
 // unread consents to nothing that anybody has to be asked for.
@@ -63,7 +72,8 @@ func (c *consents) unread(why string) *consent {
 // read looks for the statements that what is wanted may need: those of the
 // releases and removals of this host, and of no other.
 func (c *consents) read(ctx context.Context, snap Snapshot, want spec.Wanted, m reconcile.Memory) *consent {
-	out := &consent{commit: snap.Commit, signed: map[string][]trust.SignedStatement{}, ignored: map[string][]trust.Ignored{}, authors: map[trust.Subject][]string{}}
+	out := &consent{commit: snap.Commit, signed: map[string][]trust.SignedStatement{}, ignored: map[string][]trust.Ignored{}, authors: map[trust.Subject][]string{}, doubts: map[trust.Subject]string{}}
+	c.again = false
 	if c.trust == nil {
 		return out
 	}
@@ -77,7 +87,11 @@ func (c *consents) read(ctx context.Context, snap Snapshot, want spec.Wanted, m 
 			c.folder(out, seen, snap.FS, trust.Statement{Kind: trust.Removal, Subject: trust.RemovalOf(want.Host.Environment, r)}.Folder())
 		}
 	}
+	if !c.known() {
+		c.writers = nil
+	}
 	c.signed, c.keys = seen, c.trust.Keys
+	c.authors(ctx, out, want, m)
 	return out
 }
 
@@ -190,6 +204,9 @@ func (c *consent) approval(p reconcile.ServicePlan, s reconcile.Surroundings) re
 		return reconcile.Gate{Name: "approval", Reason: fmt.Sprintf("%s asks for approvals, and %s", a.Subject, untrusting), Missing: names(a.Rules), Origin: at}
 	}
 	folder := trust.Statement{Kind: a.Kind, Subject: a.Subject}.Folder()
+	if why := c.doubts[a.Subject]; why != "" {
+		return reconcile.Gate{Name: "approval", Reason: fmt.Sprintf("who made %s cannot be found out, so that nobody knows who may approve it: %s; it is tried again when the source is next looked at", a.Subject, why), Missing: []string{}, Origin: at}
+	}
 	d := c.policy.Approve(a, c.signed[folder])
 	until := turns(d, a)
 	if d.Granted {
@@ -257,8 +274,30 @@ func inForce(p reconcile.ServicePlan, m reconcile.Memory) (rules []spec.Approval
 	return rules
 }
 
+// samePlace reports whether two services are one to whoever uses this host: at
+// one path, of one package, or in one unit.
 func samePlace(a, b spec.Service) bool {
-	return a.InstallPath() != "" && a.InstallPath() == b.InstallPath()
+	for _, where := range [](func(spec.Service) string){spec.Service.InstallPath, packageOf, unitOf} {
+		if p := where(a); p != "" && p == where(b) {
+			return true
+		}
+	}
+	return false
+}
+
+func packageOf(s spec.Service) string { return configured(s.Install, "package") }
+func unitOf(s spec.Service) string    { return configured(s.Start, "unit") }
+
+// configured is a text attribute of a block, or "".
+func configured(b *spec.Block, name string) string {
+	if b == nil {
+		return ""
+	}
+	var all map[string]json.RawMessage
+	var text string
+	_ = json.Unmarshal(b.Config, &all)
+	_ = json.Unmarshal(all[name], &text)
+	return text
 }
 
 func sortedNames(m reconcile.Memory) []string {
@@ -381,6 +420,17 @@ func sooner(a, b time.Time) time.Time {
 		return b
 	}
 	return a
+}
+
+// overrides logs those that are in force by a commit that was taken up: whoever
+// breaks the glass is heard.
+func (l *loop) overrides(want spec.Wanted) {
+	now := l.Now()
+	for _, o := range want.Overrides {
+		if now.Before(o.Until) {
+			l.Log.Warn("an override is in force", "why", o.Reason, "skips", strings.Join(o.Skip, " "), "services", strings.Join(o.Services, " "), "until", o.Until.UTC().Format(time.RFC3339), "origin", o.Origin.String())
+		}
+	}
 }
 
 // tell adds to a service's status what people have to know of consent whatever

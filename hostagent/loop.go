@@ -222,6 +222,15 @@ func (l *loop) refresh() {
 	}()
 }
 
+// unpark lets all that waits be looked at again.
+func (l *loop) unpark() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.services {
+		s.parked = false
+	}
+}
+
 // tryNow lets what waits after a failure be tried now: a person who asks has
 // mended something.
 func (l *loop) tryNow() {
@@ -242,6 +251,7 @@ func (l *loop) resolved(r resolved) {
 		for _, name := range slices.Sorted(maps.Keys(r.want.Held)) {
 			l.Log.Error("kept at its last good declaration", "service", name, "error", r.want.Held[name])
 		}
+		l.overrides(r.want)
 	}
 	l.err = r.err
 	l.stale = l.staleAt(l.Journal.Memory(), l.Now())
@@ -254,8 +264,11 @@ func (l *loop) resolved(r resolved) {
 	if r.err != nil && l.ctx.Err() == nil && !l.Quiet {
 		l.Log.Error("the source is not followed", "error", r.err)
 	}
-	if r.want.Commit != "" {
+	if c := r.want.Commit; c != "" {
 		l.supersedeOld()
+		if c != before {
+			l.unpark() // what parked since the source was asked, parked by an older word
+		}
 		l.lookAll()
 	}
 	if l.again {

@@ -45,6 +45,8 @@ func (a *Agent) Rebuild(ctx context.Context) error {
 		}
 		p := &reconcile.OpenPlan{Target: svc}
 		switch {
+		case c.Is == reconcile.Present && !a.agreed(r, svc):
+			continue // the first pass finds it as it stands, and says whose consent is missing
 		case c.Is == reconcile.Present:
 		case c.Current != "":
 			p = &reconcile.OpenPlan{Target: spec.Service{Name: svc.Name, Environment: svc.Environment}, Foreign: c.Current}
@@ -56,4 +58,14 @@ func (a *Agent) Rebuild(ctx context.Context) error {
 		}
 	}
 	return r.err
+}
+
+// agreed reports whether what stands here may be taken for what runs, by those
+// whom its declaration asks.
+func (a *Agent) agreed(r resolved, svc spec.Service) bool {
+	s := a.surroundings()
+	if s.Wanted = r.want; r.consent != nil {
+		s.Consent = r.consent
+	}
+	return reconcile.AdoptGate(reconcile.ServicePlan{Service: svc.Name, Purpose: reconcile.Mend, Target: svc, Adopts: true}, s).Open()
 }

@@ -68,6 +68,9 @@ func (r *resolver) follow(ctx context.Context) resolved {
 		r.forgive(ctx, m)
 	}
 	if snap.Commit == r.seen && r.last.want.Commit != "" {
+		if r.asked.again && herr == nil {
+			r.last.consent = r.asked.read(ctx, snap, r.last.want, m)
+		}
 		out := r.last
 		out.err = errors.Join(herr, out.err)
 		return out

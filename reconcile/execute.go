@@ -19,12 +19,9 @@ import (
 func (e *Engine) Carry(life, until context.Context, p ServicePlan) (out Outcome) {
 	c := &carrying{Engine: e, plan: p, life: life, out: Outcome{Service: p.Service}, blind: map[string]int{}}
 	defer func() { out.Changed = c.changed.Load() }()
-	var adopt Gate
-	if p.Adopts {
-		adopt = AdoptGate(p, c.Look())
-	}
+	withheld := e.withholds(p)
 	for _, r := range p.Records {
-		if !adopt.Open() && r.Kind != Renamed {
+		if !withheld.Open() && r.Kind != Renamed {
 			continue // what a new name stands for is as it was
 		}
 		if err := c.append(life, r); err != nil {
@@ -34,8 +31,8 @@ func (e *Engine) Carry(life, until context.Context, p ServicePlan) (out Outcome)
 	c.HoldOpen(life, p.Service)
 	c.wake()
 	switch {
-	case !adopt.Open():
-		return c.unadopted(adopt)
+	case !withheld.Open():
+		return c.unrecorded(withheld)
 	case len(p.Steps) == 0 && !p.Resume:
 		return c.out
 	case c.stage != Resting:
@@ -52,13 +49,26 @@ func (e *Engine) Carry(life, until context.Context, p ServicePlan) (out Outcome)
 	return c.work(life)
 }
 
-// unadopted waits: what runs goes on by its own declaration.
-func (c *carrying) unadopted(g Gate) Outcome {
+// withholds is the gate before what a plan has remembered and does not do:
+// neither is another declaration taken, nor a halt or a plan given up, for what
+// nobody agreed to.
+func (e *Engine) withholds(p ServicePlan) Gate {
+	switch {
+	case p.Adopts:
+		return AdoptGate(p, e.Look())
+	case p.Purpose == Deploy && !p.Resume && len(p.Records) > 0:
+		return TrustGate(p, e.Look())
+	}
+	return Gate{}
+}
+
+// unrecorded waits: what runs goes on by its own declaration.
+func (c *carrying) unrecorded(g Gate) Outcome {
 	if c.stage != Resting {
 		c.on(OnWake)
 	}
 	c.on(OnPlan)
-	c.out.Unadopted = true
+	c.out.Unadopted = c.plan.Adopts
 	return c.shut(g, g.Until)
 }
 

@@ -1,0 +1,255 @@
+package trust
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"drydock/spec"
+)
+
+// What is read to find the authors of one batch: so many of the newest commits
+// in it, and so many of those that may have changed the declaration. Where more
+// would have to be asked, whoever may have changed it counts as who did.
+const (
+	maxBatch  = 2000
+	maxAlone  = 300 // on a host that never took the service
+	maxStates = 30
+	maxFacts  = 10_000
+)
+
+// A Batch is what one host is to take up of one service, or of its removal.
+type Batch struct {
+	Environment, Service string
+	Version              string // that is wanted
+
+	// From is the commit by which the host last took the service, and To the
+	// wanted one. From "" is a host that never did: then only the newest commit
+	// that brought the release, and the newest that changed the declaration, are
+	// known to belong to it.
+	From, To string
+
+	// Back: to a release that ran here before. Who goes back has made nothing.
+	Back bool
+
+	// State is what the declaration is by a commit: a hash that only its
+	// content changes; "" where it is not there. nil: it has not changed.
+	State func(ctx context.Context, commit string) (string, error)
+	At    time.Time // at which keys are judged
+}
+
+// Writers finds who made what, and remembers what it read of each commit. The
+// zero value remembers nothing. It is for one goroutine at a time.
+type Writers struct {
+	History History
+	Keys    Keys
+
+	facts map[string]*facts
+}
+
+// facts are what one commit says and does, for whatever service.
+type facts struct {
+	parents []string
+	changes map[string][]string // "prod/web 1.4.3" -> emails of its changes
+	moves   map[string]bool     // "prod/web": moves its release and names no change
+	tells   map[string]bool     // environments, or Everywhere, whose declarations it may change
+	by      []string            // who answers for it
+}
+
+// Authors are who made a batch: whose changes a release carries by the trailers
+// of the commits that brought it, and who signed the commits that changed the
+// declaration, or moved a release and did not say what it carries. Where no
+// signature counts, it is whom the commit names. An error is the history's: then
+// nobody knows.
+func (w *Writers) Authors(ctx context.Context, b Batch) ([]string, error) {
+	commits, err := w.commits(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	key := b.Environment + "/" + b.Service
+	var out []string
+	asked, brought, told := 0, false, b.State == nil
+	for _, c := range commits {
+		f, err := w.of(ctx, c, b.At)
+		if err != nil {
+			return nil, err
+		}
+		if b.From != "" || !brought {
+			for release, emails := range f.changes {
+				if release == key+" "+b.Version || b.From != "" && strings.HasPrefix(release, key+" ") {
+					out, brought = append(out, emails...), true
+				}
+			}
+			if f.moves[key] && !b.Back {
+				out, brought = append(out, f.by...), true
+			}
+		}
+		if told || !f.tells[Everywhere] && !f.tells[b.Environment] {
+			continue
+		}
+		did := true
+		if asked++; asked <= maxStates {
+			if did, err = b.changed(ctx, c, f); err != nil {
+				return nil, err
+			}
+		}
+		if did {
+			out = append(out, f.by...)
+			told = b.From == ""
+		}
+	}
+	return unique(out), nil
+}
+
+// commits are those of a batch, the newest first.
+func (w *Writers) commits(ctx context.Context, b Batch) ([]string, error) {
+	if b.From != "" {
+		all, err := w.History.Between(ctx, b.From, b.To)
+		if err != nil {
+			return nil, err
+		}
+		slices.Reverse(all)
+		return all[:min(len(all), maxBatch)], nil
+	}
+	seen, out := map[string]bool{b.To: true}, []string{b.To}
+	for i := 0; i < len(out) && len(out) < maxAlone; i++ {
+		raw, err := w.History.Commit(ctx, out[i])
+		if err != nil && i == 0 {
+			return nil, err
+		}
+		parents, _ := Parents(raw) // where the history ends, so does what is known
+		for _, p := range parents {
+			if !seen[p] {
+				seen[p], out = true, append(out, p)
+			}
+		}
+	}
+	return out, nil
+}
+
+// of reads one commit, once.
+func (w *Writers) of(ctx context.Context, commit string, at time.Time) (*facts, error) {
+	if f := w.facts[commit]; f != nil {
+		return f, nil
+	}
+	f := &facts{changes: map[string][]string{}, moves: map[string]bool{}, tells: map[string]bool{}}
+	raw, err := w.History.Commit(ctx, commit)
+	if errors.Is(err, ErrUnfit) {
+		return f, nil // from before anybody judged: nothing can be known of it
+	}
+	if err != nil {
+		return nil, err
+	}
+	c, err := ParseCommit(raw)
+	if err != nil {
+		return f, nil // older than what is judged
+	}
+	f.parents = c.Parents
+	f.by = w.answer(c, at)
+	f.read(c)
+	parent := ""
+	if len(c.Parents) > 0 {
+		parent = c.Parents[0]
+	}
+	changes, err := w.History.Changed(ctx, parent, commit)
+	if errors.Is(err, ErrUnfit) {
+		return f, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := w.look(ctx, f, changes, parent, commit); err != nil {
+		return nil, err
+	}
+	if w.facts == nil || len(w.facts) > maxFacts {
+		w.facts = map[string]*facts{}
+	}
+	w.facts[commit] = f
+	return f, nil
+}
+
+// answer is who made a commit: who signed it, or whom it names.
+func (w *Writers) answer(c Commit, at time.Time) []string {
+	if c.Signature != nil {
+		if names, err := w.Keys.Signers(c.Payload, c.Signature, at); err == nil && len(names) > 0 {
+			return unique(names)
+		}
+	}
+	if len(c.Parents) > 1 {
+		return nil // it adds nothing, or it would not have been accepted
+	}
+	return unique([]string{c.Author.Email, c.Committer.Email})
+}
+
+// read takes the trailers of a bump:
+//
+//	Drydock-Release: staging/web 1.4.2 1.4.3 sha256:…
+//	Drydock-Change: web <hash> <time> <email> <pull request or -> <subject>
+func (f *facts) read(c Commit) {
+	emails := map[string][]string{}
+	for _, v := range c.Trailers("Drydock-Change") {
+		if words := strings.SplitN(v, " ", 6); len(words) >= 4 {
+			emails[words[0]] = append(emails[words[0]], words[3])
+		}
+	}
+	for _, v := range c.Trailers("Drydock-Release") {
+		words := strings.Fields(v)
+		if len(words) < 3 {
+			continue
+		}
+		_, service, _ := strings.Cut(words[0], "/")
+		f.changes[words[0]+" "+words[2]] = emails[service]
+	}
+}
+
+// look finds what a commit's edits may mean for declarations.
+func (w *Writers) look(ctx context.Context, f *facts, changes []Change, parent, commit string) error {
+	r := &reader{history: w.History}
+	for _, c := range changes {
+		env, language := placeOf(c.Path)
+		if !language {
+			continue
+		}
+		old, err := r.file(ctx, parent, c.Path, c.Old)
+		if err != nil {
+			return err
+		}
+		new, err := r.file(ctx, commit, c.Path, c.New)
+		if err != nil {
+			return err
+		}
+		for _, t := range spec.Touches(old, new, c.Path) {
+			switch t.Kind {
+			case spec.TouchRelease:
+				key := env + "/" + t.Name
+				if len(f.changes[key+" "+t.To.Version]) == 0 {
+					f.moves[key] = true
+				}
+			case spec.TouchOther:
+				f.tells[env] = true
+			}
+		}
+	}
+	return nil
+}
+
+// changed reports whether a commit changed the declaration: whether it is
+// another than by each of its parents.
+func (b Batch) changed(ctx context.Context, commit string, f *facts) (bool, error) {
+	is, err := b.State(ctx, commit)
+	if err != nil {
+		return false, err
+	}
+	for _, p := range f.parents {
+		was, err := b.State(ctx, p)
+		if err != nil {
+			return false, err
+		}
+		if was == is {
+			return false, nil
+		}
+	}
+	return true, nil
+}
