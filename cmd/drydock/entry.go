@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -151,11 +150,7 @@ func (w *clerk) service(ctx context.Context, service string) error {
 func requires(s spec.Service) (names []string, origins map[string]spec.Origin) {
 	origins = map[string]spec.Origin{}
 	for _, m := range s.Migrates {
-		var c struct {
-			Requires []string `json:"requires"`
-		}
-		_ = json.Unmarshal(m.Config, &c)
-		for _, name := range c.Requires {
+		for _, name := range m.Requires() {
 			if _, met := origins[name]; !met {
 				names, origins[name] = append(names, name), m.Origin
 			}

@@ -88,8 +88,16 @@ func (f keyFlags) find(ctx context.Context, s streams, g git) (*hand, error) {
 		h.end()
 		return nil, err
 	}
-	h.name, _ = g.run(ctx, "config", "--get", "user.email")
+	h.name = g.me(ctx)
 	return h, nil
+}
+
+// me is the email that this clone's commits are made with; "" without one.
+func (g git) me(ctx context.Context) string {
+	ident, _ := g.run(ctx, "var", "GIT_AUTHOR_IDENT")
+	_, ident, _ = strings.Cut(ident, "<")
+	email, _, _ := strings.Cut(ident, ">")
+	return email
 }
 
 // take finds the private half of what is named; "" names the agent's only key.

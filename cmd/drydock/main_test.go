@@ -36,6 +36,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"fleet":   cmdFleet,
+			"names":   cmdNames,
 			"replace": cmdReplace,
 			"usage":   cmdUsage,
 		},
@@ -66,6 +67,21 @@ func cmdFleet(ts *testscript.TestScript, _ bool, args []string) {
 		words := strings.Fields(line)
 		ts.Check(ts.Exec(words[0], words[1:]...))
 	}
+}
+
+// cmdNames is `names`: the file signers has a line for each public key here, in
+// the name of <file>@acme.example.
+func cmdNames(ts *testscript.TestScript, _ bool, _ []string) {
+	keys, err := filepath.Glob(ts.MkAbs("*.pub"))
+	ts.Check(err)
+	var lines strings.Builder
+	for _, file := range keys {
+		key, err := os.ReadFile(file)
+		ts.Check(err)
+		fields := strings.Fields(string(key))
+		lines.WriteString(strings.TrimSuffix(filepath.Base(file), ".pub") + "@acme.example " + fields[0] + " " + fields[1] + "\n")
+	}
+	ts.Check(os.WriteFile(ts.MkAbs("signers"), []byte(lines.String()), 0o600))
 }
 
 // cmdReplace is `replace FILE OLD NEW`.

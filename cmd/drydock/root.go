@@ -99,6 +99,7 @@ deployment; the hosts' agents do the rest.
 		{"look", newValidate},
 		{"look", newFmt},
 		{"look", newDiff},
+		{"look", newVerify},
 		{"look", newExplain},
 		{"change", newBump},
 		{"change", newRollback},

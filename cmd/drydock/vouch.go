@@ -132,12 +132,7 @@ func (v *voucher) find(ctx context.Context, t tree) (string, error) {
 // stands reports whether the same person vouched for it already, as far as the
 // commits say who they are.
 func (v *voucher) stands(ctx context.Context, t tree, hash string) (bool, error) {
-	me, err := t.run(ctx, "var", "GIT_AUTHOR_IDENT")
-	if err != nil {
-		return false, err
-	}
-	me, _, _ = strings.Cut(me, ">")
-	_, me, _ = strings.Cut(me, "<")
+	me := t.me(ctx)
 	repo, err := gitsource.OpenRepository(t.dir)
 	if err != nil {
 		return false, err
