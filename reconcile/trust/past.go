@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 
@@ -37,10 +38,14 @@ func add(m map[string][]string, key, v string) {
 	}
 }
 
+func (n *names) init() {
+	*n = names{map[string][]string{}, map[string][]string{}, map[string][]string{}, map[string][]string{}, map[string][]string{}, map[string]bool{}}
+}
+
 // record notes that a commit's tree names a release that its parent's did not.
 func (n *names) record(commit, path, env, service string, c spec.Change) {
 	if n.at == nil {
-		*n = names{map[string][]string{}, map[string][]string{}, map[string][]string{}, map[string][]string{}, map[string][]string{}, map[string]bool{}}
+		n.init()
 	}
 	key := env + "/" + service
 	add(n.keys, path, key)
@@ -83,11 +88,12 @@ func (p *Past) Learn(ctx context.Context, h History, commit string) error {
 	}
 	if p.tip != "" {
 		// What it knows must be behind the commit, or it would know too much.
+		// A tip that the history does not have is of another one.
 		ahead, err := h.Between(ctx, commit, p.tip)
-		if err != nil {
-			return err
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
-		if len(ahead) > 0 {
+		if err != nil || len(ahead) > 0 {
 			*p = Past{}
 		}
 	}
@@ -157,7 +163,8 @@ func (r *reader) record(ctx context.Context, into *names, c string, edits []edit
 		if err != nil {
 			return err
 		}
-		for service, release := range is {
+		for _, service := range slices.Sorted(maps.Keys(is)) {
+			release := is[service]
 			if old, ok := was[service]; !ok || !sameRelease(old, release) {
 				into.record(c, e.Path, env, service, release)
 			}

@@ -289,6 +289,9 @@ func (r *repo) behind(h string, stop map[string]bool) []string {
 
 func (r *repo) Between(_ context.Context, accepted, head string) ([]string, error) {
 	stop := map[string]bool{}
+	if r.commits[head] == nil {
+		return nil, errNoObject
+	}
 	if accepted != "" {
 		if r.commits[accepted] == nil {
 			return nil, errNoObject

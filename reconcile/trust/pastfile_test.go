@@ -1,0 +1,134 @@
+package trust
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"reflect"
+	"slices"
+	"testing"
+)
+
+// learnt is a past with a release that was left, named twice, and promoted.
+func learnt(t testing.TB) (*repo, *Past, []string) {
+	r := newRepo(t)
+	at := []string{world(r)}
+	for _, v := range []string{"1.2", "1.3", "1.2"} {
+		at = append(at, r.on(at[len(at)-1], files{"staging/web.hcl": service("web", v)}))
+	}
+	p := &Past{}
+	if err := p.Learn(t.Context(), r, at[len(at)-1]); err != nil {
+		t.Fatal(err)
+	}
+	return r, p, at
+}
+
+// sorted is a past without the orders that mean nothing.
+func sorted(p *Past) Past {
+	q := *p
+	for _, m := range append(q.names.lists(), &q.names.words) {
+		*m = maps.Clone(*m)
+		for k, list := range *m {
+			(*m)[k] = slices.Sorted(slices.Values(list))
+		}
+	}
+	return q
+}
+
+func TestAPastIsKept(t *testing.T) {
+	r, p, at := learnt(t)
+	data, err := p.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var q Past
+	if err := q.UnmarshalBinary(data); err != nil || q.Tip() != at[len(at)-1] || !reflect.DeepEqual(sorted(p), sorted(&q)) {
+		t.Fatalf("%v\n%+v\n%+v", err, *p, q)
+	}
+	if again, err := q.MarshalBinary(); err != nil || !slices.Equal(again, data) {
+		t.Fatalf("other bytes: %v", err)
+	}
+
+	// It goes on from there, as one that was never written does.
+	next := r.on(at[len(at)-1], files{"staging/web.hcl": service("web", "1.4")})
+	for _, past := range []*Past{p, &q} {
+		if err := past.Learn(t.Context(), r, next); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !reflect.DeepEqual(sorted(p), sorted(&q)) {
+		t.Fatalf("%+v\n%+v", *p, q)
+	}
+	var zero, none Past
+	if data, err := zero.MarshalBinary(); err != nil || none.UnmarshalBinary(data) != nil || none.Tip() != "" {
+		t.Errorf("nothing known: %v %+v", err, none)
+	}
+}
+
+// A past of another history, or of a branch that was given up, is not believed.
+func TestAPastOfAnotherHistory(t *testing.T) {
+	r, _, at := learnt(t)
+	stranger := newRepo(t)
+	stranger.n, stranger.clock = 1000, stranger.clock.Add(1)
+	other := stranger.on("", files{"staging/web.hcl": service("web", "9.9")})
+	p := &Past{}
+	if err := p.Learn(t.Context(), stranger, other); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Learn(t.Context(), r, at[1]); err != nil {
+		t.Fatal(err)
+	}
+	fresh := &Past{}
+	if err := fresh.Learn(t.Context(), r, at[1]); err != nil || !reflect.DeepEqual(sorted(p), sorted(fresh)) {
+		t.Fatalf("%v\n%+v\n%+v", err, p, fresh)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := p.Learn(ctx, r, at[2]); !errors.Is(err, context.Canceled) || p.Tip() != at[1] {
+		t.Errorf("a learning that was cut short: %v, tip %s", err, p.Tip())
+	}
+}
+
+func TestADamagedPastIsRefused(t *testing.T) {
+	_, p, _ := learnt(t)
+	data, err := p.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var q Past
+	for i := range data {
+		bad := slices.Clone(data)
+		bad[i] ^= 1
+		if q.UnmarshalBinary(bad) == nil || q.UnmarshalBinary(data[:i]) == nil {
+			t.Fatalf("byte %d changed or cut off: it is believed", i)
+		}
+	}
+	if q.UnmarshalBinary(append(data, 0)) == nil || q.Tip() != "" {
+		t.Fatal("a byte more is believed")
+	}
+}
+
+// FuzzPast: whatever the bytes are, with the right sum or not, nothing ends the
+// agent, and what is read is written as it was.
+func FuzzPast(f *testing.F) {
+	_, p, _ := learnt(f)
+	data, err := p.MarshalBinary()
+	if err != nil {
+		f.Fatal(err)
+	}
+	head := len(pastMagic) + 32
+	f.Add(data[head:])
+	f.Add([]byte{0})
+	f.Add([]byte{255, 255, 255, 255, 15, 1})
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var q Past
+		if q.UnmarshalBinary(sealed(body)) != nil {
+			return
+		}
+		again, err := q.MarshalBinary()
+		var r Past
+		if err != nil || r.UnmarshalBinary(again) != nil || !reflect.DeepEqual(q, r) {
+			t.Fatalf("%v\n%+v\n%+v", err, q, r)
+		}
+	})
+}
