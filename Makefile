@@ -22,7 +22,7 @@ packages:
 	@.packaging/build dist
 
 test: deps lint
-	$(GO) run ./testdata/fullrun -race -timeout 20m ./... ./testdata/rig
+	$(GO) run ./testdata/fullrun -race -timeout 20m ./... ./testdata/rig ./testdata/attacks
 
 DEBIAN = git-daemon-sysvinit strace e2fsprogs util-linux procps zip zstd \
 	systemd-container dbus debootstrap haproxy nginx-light postgresql mariadb-server rpm groff-base bash openssh-client gnupg python3
@@ -33,8 +33,8 @@ deps:
 lint:
 	@out=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
 	  if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
-	$(GO) vet ./... ./testdata/rig
-	$(GO) tool staticcheck ./... ./testdata/rig
+	$(GO) vet ./... ./testdata/rig ./testdata/attacks
+	$(GO) tool staticcheck ./... ./testdata/rig ./testdata/attacks
 
 bench:
 	testdata/bench/run

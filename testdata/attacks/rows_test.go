@@ -1,0 +1,57 @@
+package attacks
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"drydock/reconcile/trust"
+)
+
+// row is a history on top of the base, and what hosts make of its head.
+type row struct {
+	name string
+	item string // of the list of bad input; "" for what it does not name
+	rule string // the sentence that it tries
+	make func(r *Repo, base string) (head string)
+
+	fault trust.Fault // "": it is a near miss, and taken
+	says  []string    // parts of what status says
+	other bool        // refused before anybody looks at signatures; fault means nothing
+
+	runs map[string]string // services of prod that run at a version in the end, besides the base's
+	git  string            // why git thinks otherwise of a signature here; "": it does not
+}
+
+func (row row) attack() bool { return row.fault != "" || row.other }
+
+func rows() []row {
+	return slices.Concat(rowsOfSignatures(), rowsOfBytes(), rowsOfRoles(), rowsOfMerges(), rowsOfVouches())
+}
+
+// groups are how many rows run side by side.
+const groups = 4
+
+// TestRows shows all attacks of a group to one host, one after another: none of
+// them may leave anything behind. What is taken goes to a host of its own.
+func TestRows(t *testing.T) {
+	first := newStage(t)
+	for g := range groups {
+		t.Run(fmt.Sprint(g), func(t *testing.T) {
+			t.Parallel()
+			hostile := first.copy(t, nil)
+			for i, row := range rows() {
+				if i%groups != g {
+					continue
+				}
+				t.Run(row.name, func(t *testing.T) {
+					s := hostile
+					if !row.attack() {
+						s = first.copy(t, hostile.repo)
+					}
+					s.plays(t, row)
+				})
+			}
+		})
+	}
+}
