@@ -46,7 +46,7 @@ type record struct {
 // process was started as the shim, did not become its program, and must exit
 // with code.
 func Shim(args []string) (code int, ours bool) {
-	if code, ours := confine.Shim(args); ours {
+	if code, ours := confine.Shim(); ours {
 		return code, true
 	}
 	if len(args) < 2 || args[1] != verb && args[1] != verbWithin {

@@ -23,22 +23,27 @@ func Args(rules, status int, path string, argv []string) []string {
 	return append([]string{argv[0], verb, strconv.Itoa(rules), strconv.Itoa(status), path}, argv...)
 }
 
-// Shim must be called first by main with os.Args. Where ours is true this
-// process was started as the shim, did not become its program, and must exit
-// with code.
-func Shim(args []string) (code int, ours bool) {
+// entered says what became of this process where it was started as the shim. The
+// shim acts while Go initialises packages, and this one comes early, because
+// it needs few: most of what the agent's start takes is the packages after it,
+// and every command would wait for them once more.
+var entered = become(os.Args)
+
+// become returns false for a process that is no shim, true for one that could
+// not become its program, and otherwise not at all.
+func become(args []string) bool {
 	if len(args) < 2 || args[1] != verb {
-		return 0, false
+		return false
 	}
 	if len(args) < 6 {
 		fmt.Fprintln(os.Stderr, "this verb is for the agent's own use")
-		return 2, true
+		return true
 	}
 	rules, err1 := strconv.Atoi(args[2])
 	status, err2 := strconv.Atoi(args[3])
 	if err := errors.Join(err1, err2); err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		return 2, true
+		return true
 	}
 	unix.CloseOnExec(status)
 	err := Enter(rules)
@@ -46,8 +51,12 @@ func Shim(args []string) (code int, ours bool) {
 		err = Exec(args[4], args[5:])
 	}
 	Tell(status, err)
-	return 127, true
+	return true
 }
+
+// Shim must be called first by main. Where ours is true this process was
+// started as the shim, did not become its program, and must exit with code.
+func Shim() (code int, ours bool) { return 127, entered }
 
 // Exec makes this process the program at path, tried again while the program's
 // file is still open for writing in a child forked a moment ago.
