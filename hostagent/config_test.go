@@ -145,11 +145,15 @@ func TestHostNameMustBeUsable(t *testing.T) {
 
 func FuzzConfig(f *testing.F) {
 	f.Add([]byte(wholeConfig))
+	f.Add([]byte(wholeTrust))
 	f.Add([]byte("trust {}\ncoordinate \"etcd\" {}\nsource {\n  token = credential(1)\n}"))
 	f.Fuzz(func(t *testing.T, src []byte) {
 		c, diags := parseConfig("h.hcl", src, "host-1", "")
 		if !diags.HasErrors() && (c.Host.Environment == "" || c.Source.URL == "" || c.Parallel < 1) {
 			t.Errorf("half a configuration: %+v", c)
+		}
+		if !diags.HasErrors() && c.Trust != nil && (c.Trust.Check() != nil || c.Trust.Signers == "" && c.Trust.Keyring == "") {
+			t.Errorf("half a trust block: %+v", c.Trust)
 		}
 	})
 }

@@ -15,9 +15,11 @@ import (
 func TestConfigReference(t *testing.T) {
 	d := &configDecoder{config: &Config{}}
 	for path, section := range map[string]*configSection{
-		"hostagent.hcl":        d.top(),
-		"hostagent.hcl.host":   d.host(),
-		"hostagent.hcl.source": d.source(),
+		"hostagent.hcl":            d.top(),
+		"hostagent.hcl.host":       d.host(),
+		"hostagent.hcl.source":     d.source(),
+		"hostagent.hcl.trust":      d.trust(hcl.Range{}),
+		"hostagent.hcl.trust.role": d.role([]string{"x"}, hcl.Range{}),
 	} {
 		ref, err := spec.Look(path)
 		if err != nil {
