@@ -264,6 +264,9 @@ func (a *Agent) Plan(ctx context.Context) (PlanReport, error) {
 		if failing := a.failing(p.Service); failing != "" && p.Resume {
 			p.Reason += "; not healthy yet: " + failing
 		}
+		if p.Adopts && !g.Open() && p.State == reconcile.Converged {
+			p.State, p.Reason = reconcile.Waiting, "its declaration changed, and nothing here follows from that but what it asks for"
+		}
 		ps := PlanService{Service: p.Service, State: p.State, Purpose: p.Purpose, Reason: p.Reason, Gate: g.Name, GateReason: g.Reason, Missing: g.Missing}
 		if len(p.Steps) == 0 && !p.Adopts {
 			ps.Gate, ps.GateReason, ps.Missing = "", "", nil

@@ -128,6 +128,9 @@ func printStatus(w io.Writer, st reconcile.HostStatus, now time.Time, running bo
 			}
 			fmt.Fprintf(w, "  %s%s\n", strings.ReplaceAll(s.Reason, "\n", "\n  "), where)
 		}
+		if asked(s.Gate) && len(s.Missing) > 0 {
+			fmt.Fprintf(w, "  missing: %s\n", strings.Join(s.Missing, ", "))
+		}
 	}
 }
 
@@ -153,14 +156,21 @@ func printSource(w io.Writer, s reconcile.SourceStatus, now time.Time) {
 }
 
 func stateWords(s reconcile.ServiceStatus) string {
+	words := s.State.String()
 	switch {
 	case s.Step != "":
-		return s.State.String() + ": " + strings.TrimPrefix(s.Step, s.Name+"/")
+		words += ": " + strings.TrimPrefix(s.Step, s.Name+"/")
 	case s.Gate != "":
-		return s.State.String() + ": " + s.Gate
+		words += ": " + s.Gate
 	}
-	return s.State.String()
+	if s.Unapproved && !asked(s.Gate) {
+		words += ", unapproved"
+	}
+	return words
 }
+
+// asked reports whether a gate waits for people, who have names.
+func asked(gate string) bool { return gate == "approval" || gate == "attestation" }
 
 // age is a duration as people say it: "3m", "5h", "12d".
 func age(d time.Duration) string {
@@ -204,6 +214,9 @@ func printPlan(w io.Writer, p hostagent.PlanReport) {
 		fmt.Fprintln(w)
 		if s.Gate != "" {
 			fmt.Fprintf(w, "  %s %s: %s\n", paint(w, yellow, "waits for"), s.Gate, s.GateReason)
+			if asked(s.Gate) && len(s.Missing) > 0 {
+				fmt.Fprintf(w, "  missing: %s\n", strings.Join(s.Missing, ", "))
+			}
 		}
 		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		for _, st := range steps {
