@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -133,7 +134,11 @@ func newVerifier(dir, config, signers string) (*verifier, error) {
 	}
 	files := keyring.Files{Signers: cfg.Trust.Signers, Revoked: cfg.Trust.Revoked, OpenPGP: cfg.Trust.Keyring, Names: cfg.Trust.Names()}
 	if signers != "" {
-		files.Signers = signers
+		abs, err := filepath.Abs(signers)
+		if err != nil {
+			return nil, err
+		}
+		files.Signers = abs
 	}
 	keys, err := keyring.Open(files)
 	if err != nil {
