@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -66,6 +67,15 @@ func user1(id string) *packet.UserId { return &packet.UserId{Id: id} }
 // self signs a user ID.
 func self(k *packet.PrivateKey, id string, change ...func(*packet.Signature)) *packet.Signature {
 	s := by(k, packet.SigTypePositiveCert, append([]func(*packet.Signature){signs}, change...)...)
+	if err := s.SignUserId(id, &k.PublicKey, k, plain()); err != nil {
+		panic(err)
+	}
+	return s
+}
+
+// revokes takes a signature of a user ID back.
+func revokes(k *packet.PrivateKey, id string) *packet.Signature {
+	s := by(k, packet.SigTypeCertificationRevocation)
 	if err := s.SignUserId(id, &k.PublicKey, k, plain()); err != nil {
 		panic(err)
 	}
@@ -190,6 +200,9 @@ func TestHandMade(t *testing.T) {
 		{"revoked by a stranger", bytesOf(key, direct(m, key, packet.SigTypeKeyRevocation), id, self(a, alice)), over(a), "is revoked", true},
 		{"revoked behind its user ID", bytesOf(key, id, self(a, alice), direct(a, key, packet.SigTypeKeyRevocation)), over(a), "is revoked", false},
 		{"revoked with SHA-1", bytesOf(key, direct(a, key, packet.SigTypeKeyRevocation, sha1), id, self(a, alice)), over(a), "is revoked", false},
+		{"a user ID twice, revoked once", bytesOf(key, id, self(a, alice), id, revokes(a, alice)), over(a), "is revoked", true},
+		{"a user ID revoked before it was signed again", bytesOf(key, id, revokes(a, alice), self(a, alice, later)), over(a), "is revoked", true},
+		{"a user ID revoked by a stranger", bytesOf(key, id, self(a, alice), revokes(m, alice)), over(a), "alice@acme.example", true},
 		{"a name certified by others too", bytesOf(key, id, self(m, alice, later), self(a, alice), self(m, alice)), over(a), "alice@acme.example", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -255,7 +268,7 @@ func TestEmails(t *testing.T) {
 	}
 }
 
-// TestManyKeys: a thousand people's keyring is read at once, and each found.
+// TestManyKeys: of a large keyring each is found, also side by side.
 func TestManyKeys(t *testing.T) {
 	var ring []byte
 	secrets := make([]*packet.PrivateKey, 300)
@@ -265,9 +278,13 @@ func TestManyKeys(t *testing.T) {
 		ring = append(ring, bytesOf(&secrets[i].PublicKey, user1(id), self(secrets[i], id))...)
 	}
 	k := parse(t, ring)
-	for i := range secrets {
-		if names, _, err := k.Identify([]byte(message), over(secrets[i]), now()); err != nil || names[0] != fmt.Sprintf("p%d@acme.example", i) {
-			t.Fatal(names, err)
-		}
+	var all sync.WaitGroup
+	for i, secret := range secrets {
+		all.Go(func() {
+			if names, _, err := k.Identify([]byte(message), over(secret), now()); err != nil || names[0] != fmt.Sprintf("p%d@acme.example", i) {
+				t.Error(names, err)
+			}
+		})
 	}
+	all.Wait()
 }

@@ -122,10 +122,7 @@ func (r *reader) take(f framed) error {
 	}
 	switch f.tag {
 	case tagUser:
-		u := &user{id: string(f.body)}
-		u.email, u.why = emailOf(u.id)
-		r.owner.users = append(r.owner.users, u)
-		r.user, r.sub = u, nil
+		r.user, r.sub = r.owner.user(string(f.body)), nil
 	case tagSubkey:
 		return r.subkey(f)
 	case tagAttribute: // a picture, and signatures over it
@@ -137,6 +134,19 @@ func (r *reader) take(f framed) error {
 		return fmt.Errorf("holds a packet of type %d, which is no part of a public key", f.tag)
 	}
 	return nil
+}
+
+// user finds or makes a user ID: what is said of it in two places is said of one.
+func (o *owner) user(id string) *user {
+	for _, u := range o.users {
+		if u.id == id {
+			return u
+		}
+	}
+	u := &user{id: id}
+	u.email, u.why = emailOf(id)
+	o.users = append(o.users, u)
+	return u
 }
 
 func (r *reader) primary(f framed) error {

@@ -37,6 +37,7 @@ func TestGood(t *testing.T) {
 	first := h.print(alice)
 	rest := slices.DeleteFunc(h.all(), func(print string) bool { return print == first })
 	armoured := []byte("# people\n\n" + h.gpg("", "--armor", "--export", first) + "\n# and more\n" + h.gpg("", append([]string{"--armor", "--export"}, rest...)...))
+	rings := map[string]*openpgp.Keyring{"binary": parse(t, binary), "armoured": parse(t, armoured)}
 	for _, test := range []struct {
 		user string
 		want []string
@@ -54,8 +55,8 @@ func TestGood(t *testing.T) {
 		{user: "carol@acme.example", want: []string{"carol@acme.example"}},
 	} {
 		sig := h.sign(test.user, test.args...)
-		for form, ring := range map[string][]byte{"binary": binary, "armoured": armoured} {
-			got, key, err := parse(t, ring).Identify([]byte(message), sig, now())
+		for form, ring := range rings {
+			got, key, err := ring.Identify([]byte(message), sig, now())
 			if err != nil {
 				t.Errorf("%s, %s: %v", test.user, form, err)
 				continue
@@ -66,7 +67,7 @@ func TestGood(t *testing.T) {
 			}
 		}
 		for what, text := range map[string]string{"a byte more": message + "\n", "nothing": "", "another byte": "T" + message[1:]} {
-			if _, _, err := parse(t, binary).Identify([]byte(text), sig, now()); err == nil || !strings.Contains(err.Error(), "does not fit") {
+			if _, _, err := rings["binary"].Identify([]byte(text), sig, now()); err == nil || !strings.Contains(err.Error(), "does not fit") {
 				t.Errorf("%s, %s: %v", test.user, what, err)
 			}
 		}
