@@ -12,16 +12,28 @@ import (
 func newExplain(s streams) *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
-		Use:   "explain [PATH]",
-		Short: "The language's reference, from its schema",
+		Use:   "explain [PATH | trust]",
+		Short: "The language's reference, from its schema; and trust",
+		Long: `Explain prints an entry of the language's reference: of all of it, a block, an
+attribute, or hostagent.hcl, the host's own file. "trust" is a page for teams: which
+settings of a forge keep signed commits signed, and what to do about a squash.`,
 		Example: `  drydock explain
   drydock explain service.rollout
-  drydock explain service.drain.file`,
+  drydock explain service.drain.file
+  drydock explain trust`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			path := ""
 			if len(args) > 0 {
 				path = args[0]
+			}
+			for _, t := range topics() {
+				if t.Topic == path && output == "json" {
+					return s.json(t)
+				} else if t.Topic == path {
+					_, err := fmt.Fprint(s.Out, t.Text)
+					return err
+				}
 			}
 			r, err := spec.Look(path)
 			if places := deeper(path); err != nil && len(places) > 0 {
@@ -100,6 +112,11 @@ func referencePaths(word string) []string {
 		return nil
 	}
 	var out []string
+	if parent == "" {
+		for _, t := range topics() {
+			out = append(out, t.Topic)
+		}
+	}
 	for _, b := range r.Blocks {
 		out = append(out, b.Path)
 	}
