@@ -209,6 +209,9 @@ func (c *consent) approval(p reconcile.ServicePlan, s reconcile.Surroundings) re
 	}
 	d := c.policy.Approve(a, c.signed[folder])
 	until := turns(d, a)
+	if o, ok := skipsExpiry(p.Service, s); ok {
+		until = sooner(until, o.Until)
+	}
 	if d.Granted {
 		return reconcile.Gate{Until: until}
 	}

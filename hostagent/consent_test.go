@@ -5,10 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"drydock/reconcile"
-	"drydock/reconcile/trust"
 )
 
 const two = `approval {
@@ -116,7 +114,3 @@ func bare(files map[string]string) map[string]string {
 	maps.DeleteFunc(out, func(p, _ string) bool { return strings.HasPrefix(p, "approvals/") })
 	return out
 }
-
-var _ = time.Now
-var _ = trust.Approval
-var _ = bare
