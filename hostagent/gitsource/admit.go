@@ -41,6 +41,9 @@ func (s *Source) fetch(ctx context.Context, c *clone, sess session, dog *watchdo
 	if errors.Is(err, ErrCorrupt) {
 		err = fmt.Errorf("the pack that was sent is not used: %w. Run git fsck on the server; what was accepted last stays in force", err)
 	}
+	if got == nil && errors.Is(err, ErrTooLarge) {
+		err = fmt.Errorf("the pack that was sent is not used: %w", err)
+	}
 	return got, err
 }
 
@@ -76,17 +79,38 @@ func (s *Source) admit(ctx context.Context, c *clone, got *received, tip plumbin
 	if err != nil {
 		return Commit{}, localDamage{err}
 	}
-	if err := view.connected(ctx, h, before); err != nil {
-		return Commit{}, fmt.Errorf("the history of commit %s is not whole: %w. A shallow repository cannot be followed (git fetch --unshallow); otherwise run git fsck on the server", tip, err)
+	if err := view.filled(ctx, h, before, c.objects); err != nil {
+		return Commit{}, notTaken(err, "the history of commit %s is not whole: %w. A shallow repository cannot be followed (git fetch --unshallow); otherwise run git fsck on the server", tip)
 	}
 	head, err := view.verify(h)
 	if err != nil {
-		return Commit{}, fmt.Errorf("commit %s is not whole: %w. Run git fsck on the server", h, err)
+		return Commit{}, notTaken(err, "commit %s is not whole: %w. Run git fsck on the server", h)
 	}
 	if err := judge(ctx, view, marks, h, s.o.Branch); err != nil {
 		return Commit{}, err
 	}
 	return head, got.keep(c.objects)
+}
+
+// notTaken says why a head is not taken up: what is too large is all there.
+func notTaken(err error, otherwise string, head plumbing.Hash) error {
+	if errors.Is(err, ErrTooLarge) {
+		otherwise = "commit %s is not taken up: %w. Take what is too large off the branch (git rebase -i, or git filter-repo if it lies far back), and push; what was accepted last stays in force"
+	}
+	return fmt.Errorf(otherwise, head, err)
+}
+
+// filled proves that a new head's history is whole with all its files, down to
+// what was whole before. A commit without its files could never be judged, and
+// a clone that has one would count as damaged for ever.
+func (c *clone) filled(ctx context.Context, head plumbing.Hash, before string, old *objects) error {
+	seen := map[plumbing.Hash]bool{}
+	return c.objects.walk(ctx, []plumbing.Hash{head}, func(m *Commit) (bool, bool, error) {
+		if m.Hash == before {
+			return true, false, nil
+		}
+		return false, false, c.objects.present(ctx, &c.trees, m.tree, old, seen)
+	})
 }
 
 // judge refuses a head that does not descend from every mark.

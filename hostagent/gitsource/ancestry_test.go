@@ -707,3 +707,56 @@ func FuzzTrees(f *testing.F) {
 		}
 	})
 }
+
+// TestWhatIsTooLargeSaysWhatToDo: wherever in the history it is.
+func TestWhatIsTooLargeSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	deep := func(p *pen) string {
+		h := p.tree(penEntry{"100644 x", p.object("blob", nil)})
+		for range maxDepth + 1 {
+			h = p.tree(penEntry{"40000 d", h})
+		}
+		return h
+	}
+	large := func(p *pen) string {
+		text := noise(5000)
+		return p.tree(penEntry{"100644 a", p.object("blob", []byte(text))}, penEntry{"100644 b", p.object("blob", []byte(text+"more\n"))})
+	}
+	for name, c := range map[string]struct {
+		tree     func(p *pen) string
+		at, back bool // at the head; behind it
+		git      bool // through a server
+		want     string
+	}{
+		"deep, a path":            {deep, true, false, false, "more than 64 deep"},
+		"deep, behind, a path":    {deep, false, true, false, "in every commit of the branch"},
+		"deep, a server":          {deep, true, false, true, "git filter-repo"},
+		"large, a server":         {large, true, false, true, "git filter-repo"},
+		"large, behind, a server": {large, false, true, true, "git filter-repo"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPen(t)
+			good, bad := p.files(map[string]string{"a.hcl": "100644 1"}), c.tree(p)
+			if c.back {
+				good, bad = bad, good
+			}
+			tip := p.commit(bad, 2, p.commit(good, 1))
+			p.branch("main", tip)
+			url := p.dir
+			if c.git {
+				p.git(t, "", "repack", "-adfq")
+				url = gitDaemon(t, filepath.Dir(p.dir)) + filepath.Base(p.dir)
+			}
+			err := refuse(t, follow(t, url, func(o *Options) { o.MaxObject = 4000 }), "", ErrTooLarge)
+			if !strings.Contains(err.Error(), c.want) || errors.Is(err, ErrCorrupt) || strings.Contains(err.Error(), "fsck") {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+	// Behind the head, and from a server that packs it so, it is in nobody's way.
+	p := newPen(t)
+	tip := p.commit(p.tree(), 2, p.commit(deep(p), 1))
+	p.branch("main", tip)
+	head(t, follow(t, gitDaemon(t, filepath.Dir(p.dir))+filepath.Base(p.dir)), "", tip)
+}

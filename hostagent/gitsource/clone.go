@@ -165,14 +165,6 @@ func (c *clone) verify(h plumbing.Hash) (Commit, error) {
 	return head, c.objects.complete(&c.trees, head.tree)
 }
 
-// connected proves that a new head's history is whole, down to what was whole
-// before.
-func (c *clone) connected(ctx context.Context, head plumbing.Hash, before string) error {
-	return c.objects.walk(ctx, []plumbing.Hash{head}, func(m *Commit) (bool, bool, error) {
-		return m.Hash == before, false, nil
-	})
-}
-
 // join makes one pack of all when there are many, because go-git and git both
 // slow down with their number. It copies the packed bytes as they are, so that
 // deltas stay deltas and memory stays small, and proves the result like a pack

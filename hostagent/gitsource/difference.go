@@ -15,7 +15,7 @@ import (
 // of trees of trees have more paths than there is memory.
 const (
 	maxChanges  = 200_000
-	maxCompared = 4_000_000 // entries that were looked at
+	maxCompared = 1_000_000 // entries that were looked at
 )
 
 const folder = fs.ModeDir | 0o755

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha1"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash"
 	"hash/crc32"
@@ -146,7 +147,7 @@ func (x *indexer) scan(ctx context.Context) (sum plumbing.Hash, err error) {
 		return sum, fail(ErrCorrupt, "the pack says that it has %d objects, and has no room for them", count)
 	}
 	if count > maxPackObjects {
-		return sum, fail(ErrTooLarge, "the pack has %d objects, more than %d", count, maxPackObjects)
+		return sum, fail(ErrTooLarge, "the pack has %d objects, more than %d; follow a repository of less history", count, maxPackObjects)
 	}
 	if err := x.writer.OnHeader(count); err != nil {
 		return sum, err
@@ -254,6 +255,9 @@ func (x *indexer) delta(d pending) (bool, error) {
 	})
 	if err == errBaseLater {
 		return false, nil
+	}
+	if errors.Is(err, ErrTooLarge) {
+		return false, fail(ErrTooLarge, "a file or folder in it has %w. Keep it outside the repository: take it off the branch (git rebase -i, or git filter-repo if it lies far back), and push; what was accepted last stays in force", err)
 	}
 	if err != nil {
 		return false, err

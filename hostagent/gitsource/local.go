@@ -224,8 +224,11 @@ func (r *Repository) below(h plumbing.Hash, ours *objects, seen map[plumbing.Has
 	if seen[h] = true; ours.has(h) {
 		return list, nil
 	}
-	if depth > maxDepth || len(list) > maxPackObjects {
-		return nil, fail(ErrTooLarge, "%d objects, folders %d deep", len(list), depth)
+	switch {
+	case depth > maxDepth:
+		return nil, fail(ErrTooLarge, "%w, in every commit of the branch (git filter-repo)", tooDeep())
+	case len(list) > maxPackObjects:
+		return nil, fail(ErrTooLarge, "the repository has more than %d objects; follow one of less history", maxPackObjects)
 	}
 	list = append(list, h)
 	t, err := r.objects.tree(&r.trees, h)

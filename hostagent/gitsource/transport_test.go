@@ -350,10 +350,13 @@ func TestLies(t *testing.T) {
 	o := newOrigin(t)
 	old := o.commit("a.hcl", "one\n")
 	tip := o.commit("a.hcl", "two\n", "b.hcl", "b\n")
-	packOf := func(rev string) string {
-		list := runEnv(t, o.dir, nil, "git", "rev-list", "--objects", "--no-object-names", rev)
+	packOf := func(rev string, without ...string) string {
+		list := runEnv(t, o.dir, nil, "git", "rev-list", "--objects", "--no-object-names", rev) + "\n"
+		for _, h := range without {
+			list = strings.ReplaceAll(list, h+"\n", "")
+		}
 		path := filepath.Join(t.TempDir(), "list")
-		if err := os.WriteFile(path, []byte(list+"\n"), 0o600); err != nil {
+		if err := os.WriteFile(path, []byte(list), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		out := filepath.Join(t.TempDir(), "out.pack")
@@ -410,6 +413,8 @@ func TestLies(t *testing.T) {
 		"a hash it has not":      {serve(absent, send(whole, "0000")), ErrCorrupt},
 		"another commit's pack":  {serve(tip, send(packOf(old), "0000")), ErrCorrupt},
 		"a pack without parents": {serve(tip, send(packOf(old+".."+tip), "0000")), ErrCorrupt},
+		"without an old file":    {serve(tip, send(packOf(tip, o.git("rev-parse", old+":a.hcl")), "0000")), ErrCorrupt},
+		"without an old folder":  {serve(tip, send(packOf(tip, o.git("rev-parse", old+"^{tree}")), "0000")), ErrCorrupt},
 		"ends mid-pack":          {serve(tip, send(whole[:len(whole)/2], "")), ErrUnreachable},
 		"says it is done early":  {serve(tip, send(whole[:len(whole)/2], "0000")), ErrCorrupt},
 		"a flipped bit":          {serve(tip, send(string(flipped), "0000")), ErrCorrupt},

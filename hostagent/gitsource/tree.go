@@ -2,6 +2,8 @@ package gitsource
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"io/fs"
 	"slices"
 	"strings"
@@ -209,6 +211,44 @@ func (o *objects) completeBelow(cache *treeCache, h plumbing.Hash, seen map[plum
 			return fail(ErrCorrupt, "%s: object %s is missing", n.name, n.hash)
 		default:
 			seen[n.hash] = true
+		}
+	}
+	return nil
+}
+
+// present checks that all a new tree names is there, with what is in old taken
+// as whole. What is there and makes no sense is for whoever judges its commit.
+// It holds its own stack: the depth is the server's to choose.
+func (o *objects) present(ctx context.Context, cache *treeCache, root plumbing.Hash, old *objects, seen map[plumbing.Hash]bool) error {
+	for todo := []plumbing.Hash{root}; len(todo) > 0; {
+		h := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if seen[h] {
+			continue
+		}
+		if seen[h] = true; old.has(h) {
+			continue
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		t, err := o.tree(cache, h)
+		if errors.Is(err, ErrMalformed) || errors.Is(err, ErrTooLarge) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, n := range t {
+			switch {
+			case n.mode.IsDir():
+				todo = append(todo, n.hash)
+			case n.mode.Type() == fs.ModeIrregular || seen[n.hash]:
+			case !o.has(n.hash):
+				return fail(ErrCorrupt, "%s: object %s is missing", n.name, n.hash)
+			default:
+				seen[n.hash] = true
+			}
 		}
 	}
 	return nil
