@@ -97,7 +97,7 @@ func TestServersThatHoldBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, content)
-			r.options.Stall = 200 * time.Millisecond
+			r.options.Stall, r.options.Timeout = 200*time.Millisecond, 10*time.Second
 			source := c.scheme + "://" + listen(t, c.first, c.then)
 			r.fault(r.get(spec.Artifact{Source: source}), c.want)
 			r.whole(r.get(spec.Artifact{Source: source, Mirrors: []string{r.server.URL}}))
