@@ -104,6 +104,51 @@ func TestReadmeWalkThrough(t *testing.T) {
 	}
 }
 
+// TestReadmeTrust does what "Trust" says with real keys: the commit that is
+// taken on trust is, the next one is good, and one without a signature blocks.
+func TestReadmeTrust(t *testing.T) {
+	needTool(t, "ssh-keygen", "openssh-client")
+	_, section, _ := strings.Cut(read(t, "README.md"), "## Trust\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	steps, rest, _ := strings.Cut(section, "```hcl\n")
+	trust, rest, _ := strings.Cut(rest, "```")
+	_, steps, _ = strings.Cut(steps, "```sh\n")
+	steps, _, _ = strings.Cut(steps, "```")
+	_, verify, _ := strings.Cut(rest, "```sh\n")
+	verify, _, _ = strings.Cut(verify, "```")
+
+	bin, dir, home := t.TempDir(), t.TempDir(), t.TempDir()
+	if out, err := exec.Command("go", "build", "-o", bin+"/", "./cmd/drydock").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	sh := func(script string) (string, error) {
+		cmd := exec.Command("sh", "-eu", "-c", script)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "HOME="+home, "GIT_CONFIG_NOSYSTEM=1")
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	out, err := sh(`mkdir ~/.ssh && ssh-keygen -q -t ed25519 -N "" -f ~/.ssh/id_ed25519
+git config --global user.name Ann && git config --global user.email ann@acme.example
+drydock init releases && cd releases && git init -q -b main && git add -A && git commit -q -m "Begin"
+` + steps)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	write(t, filepath.Join(dir, "hostagent.hcl"), "environment = \"prod\"\nsource {\n  url = \"/srv/releases.git\"\n}\n"+
+		strings.Replace(trust, strings.Repeat("0", 40), lines[len(lines)-1], 1))
+	if out, err := sh("cd releases\n" + verify); err != nil || !strings.Contains(out, "the base itself") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if out, err := sh("cd releases && git commit -q --allow-empty -m signed\n" + verify); err != nil || !strings.Contains(out, "1 commit verified, all good") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if out, err := sh("cd releases && git -c commit.gpgsign=false commit -q --allow-empty -m unsigned\n" + verify); err == nil || !strings.Contains(out, "is not signed") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 var (
 	hash = regexp.MustCompile(`\b[0-9a-f]{7}\b`)
 	took = regexp.MustCompile(`\b[0-9.]+m?s\b`)
