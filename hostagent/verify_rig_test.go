@@ -22,6 +22,7 @@ type dag struct {
 	order []string
 	slow  bool // what is between two commits is never found out
 	opens int  // how often a snapshot was opened, by the resolver and not by the judge
+	asked int  // how often a judge asked what is between two commits
 }
 
 type node struct {
@@ -173,6 +174,7 @@ func (d *dag) Between(ctx context.Context, accepted, head string) ([]string, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.asked++
 	old, all := d.behind(accepted), d.behind(head)
 	return slices.DeleteFunc(slices.Clone(d.order), func(c string) bool { return !all[c] || old[c] }), nil
 }

@@ -14,17 +14,14 @@ import (
 	"drydock/reconcile/trust"
 )
 
-// counted are keys that count how often they are asked, and of which one may
-// have an end.
-type counted struct {
+// ending are keys of which one has an end.
+type ending struct {
 	*worded
-	asked int
 	who   string
 	until time.Time
 }
 
-func (k *counted) Signers(payload, signature []byte, at time.Time) ([]string, error) {
-	k.asked++
+func (k *ending) Signers(payload, signature []byte, at time.Time) ([]string, error) {
 	names, err := k.worded.Signers(payload, signature, at)
 	if slices.Contains(names, k.who) && at.After(k.until) {
 		return nil, errors.New("its key was valid until " + k.until.Format(time.RFC3339))
@@ -36,9 +33,7 @@ func sourceOf(t *testing.T, a *Agent) reconcile.SourceStatus { return a.Status(t
 
 func TestACommitThatFailsHoldsTheHost(t *testing.T) {
 	virtual(t, func(t *testing.T, h *host) {
-		d, o, words := h.trusted()
-		keys := &counted{worded: words}
-		o.Trust.Keys = keys
+		d, o, _ := h.trusted()
 		a := New(o)
 		first := d.on("", "", "1", "")
 		pass(t, a)
@@ -74,9 +69,9 @@ func TestACommitThatFailsHoldsTheHost(t *testing.T) {
 		if n := d.kinds("sighted"); n != 1 || d.mark != good || d.Memory().Accepted != good {
 			t.Errorf("%d sightings, mark %s", n, d.mark)
 		}
-		asked := keys.asked
+		asked := d.asked
 		pass(t, a)
-		if keys.asked != asked {
+		if d.asked != asked {
 			t.Error("the same head was judged again")
 		}
 		since := sourceOf(t, a).BehindSince
@@ -137,7 +132,9 @@ func TestPlanJudgesAndWritesNothing(t *testing.T) {
 			t.Fatalf("%+v, %v", p, err)
 		}
 		rep, err := a.CheckHost(t.Context(), nil)
-		if err != nil || !slices.ContainsFunc(rep.Needs, func(n HostNeed) bool { return n.Needs == "signed commits" && n.Found.Amiss() && strings.Contains(n.Ask, "drydock vouch "+bad) }) {
+		if err != nil || !slices.ContainsFunc(rep.Needs, func(n HostNeed) bool {
+			return n.Needs == "signed commits" && n.Found.Amiss() && strings.Contains(n.Ask, "drydock vouch "+bad)
+		}) {
 			t.Fatalf("%+v, %v", rep, err)
 		}
 		d.on(first, "ci@acme", "3", "")
@@ -225,7 +222,7 @@ func TestFirstSeen(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			virtual(t, func(t *testing.T, h *host) {
 				d, o, words := h.trusted()
-				o.Trust.Keys = &counted{worded: words, who: "bob@acme", until: time.Now().Add(time.Hour)}
+				o.Trust.Keys = &ending{worded: words, who: "bob@acme", until: time.Now().Add(time.Hour)}
 				first := d.on("", "alice@acme", "1", "")
 				pass(t, New(o))
 				bad := d.on(first, "", "2", "")

@@ -604,7 +604,7 @@ func TestVerdict(t *testing.T) {
 	want(judge(r.judge(), base, m), Verdict{m, 3, Merged, []string{"bob@acme", "ci@acme"}, bs})
 	again := r.merge(a, base, nil, unsigned(), dated(noon))
 	want(judge(r.judge(), a, again), Verdict{Head: again, Commits: 1, How: Merged})
-	c := r.on(base, files{"README.md": "x"}, unsigned())
+	c := r.on(base, files{"README.md": "x"}, unsigned(), dated(noon))
 	v := r.on(c, nil, vouching(c))
 	want(judge(r.judge(), base, v), Verdict{v, 2, Signed, []string{"alice@acme"}, r.clock})
 
