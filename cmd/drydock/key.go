@@ -33,7 +33,7 @@ type hand struct {
 	key    sshsig.Key
 	from   string // where it was found, for people
 	name   string // of its owner, as git knows them
-	unlock func() error
+	unlock func(context.Context) error
 
 	signer sshsig.Signer
 	file   string   // what ssh-keygen is given as the key
@@ -43,7 +43,7 @@ type hand struct {
 
 // sign asks for a passphrase, a touch or nothing, and signs.
 func (h *hand) sign(ctx context.Context, s streams, what, namespace string, message []byte) (*sshsig.Signature, error) {
-	if err := h.ready(); err != nil {
+	if err := h.ready(ctx); err != nil {
 		return nil, err
 	}
 	if h.touches() {
@@ -53,11 +53,11 @@ func (h *hand) sign(ctx context.Context, s streams, what, namespace string, mess
 }
 
 // ready unlocks the key, once.
-func (h *hand) ready() error {
+func (h *hand) ready(ctx context.Context) error {
 	if h.unlock == nil {
 		return nil
 	}
-	err := h.unlock()
+	err := h.unlock(ctx)
 	if err == nil {
 		h.unlock = nil
 	}
@@ -75,16 +75,16 @@ func (h *hand) end() {
 
 // find is the key that a person signs with. Its end must be called.
 func (f keyFlags) find(ctx context.Context, s streams, g git) (*hand, error) {
-	named, from := f.file, "--key"
+	named, from, beside := f.file, "--key", ""
 	if named == "" {
+		beside = g.dir // where git looks from
 		if format, _ := g.run(ctx, "config", "--get", "gpg.format"); format == "ssh" {
 			named, _ = g.run(ctx, "config", "--type=path", "--get", "user.signingkey")
 			from = "git's user.signingkey"
 		}
 	}
 	h := &hand{}
-	err := h.take(ctx, s, named, from)
-	if err != nil {
+	if err := h.take(ctx, s, named, from, beside); err != nil {
 		h.end()
 		return nil, err
 	}
@@ -100,8 +100,9 @@ func (g git) me(ctx context.Context) string {
 	return email
 }
 
-// take finds the private half of what is named; "" names the agent's only key.
-func (h *hand) take(ctx context.Context, s streams, named, from string) error {
+// take finds the private half of what is named, a key or a path from a folder;
+// "" names the agent's only key.
+func (h *hand) take(ctx context.Context, s streams, named, from, folder string) error {
 	if named == "" {
 		return h.only(ctx)
 	}
@@ -110,6 +111,13 @@ func (h *hand) take(ctx context.Context, s streams, named, from string) error {
 		return h.ofAgent(ctx, key, from)
 	} else if literal != named {
 		return fmt.Errorf("%s is no key that can sign here: %w", from, err)
+	}
+	if !filepath.IsAbs(named) {
+		named = filepath.Join(folder, named)
+	}
+	named, err := filepath.Abs(named) // git and ssh-keygen are called elsewhere
+	if err != nil {
+		return err
 	}
 	key, private, err := keyIn(named)
 	if err != nil {
@@ -135,7 +143,7 @@ func (h *hand) take(ctx context.Context, s streams, named, from string) error {
 		return err
 	}
 	h.key, h.from = key, private
-	h.unlock = func() error { return h.open(s, key, private) }
+	h.unlock = func(ctx context.Context) error { return h.open(ctx, s, key, private) }
 	return nil
 }
 
@@ -196,14 +204,14 @@ func (h *hand) through(socket string, key sshsig.Key, from string) error {
 
 // open holds a private key file's key in an agent of this process's own, so that
 // a passphrase is asked for once: git signs the commit through it too.
-func (h *hand) open(s streams, key sshsig.Key, private string) error {
+func (h *hand) open(ctx context.Context, s streams, key sshsig.Key, private string) error {
 	dir, err := os.MkdirTemp("", "drydock-key-*")
 	if err != nil {
 		return err
 	}
 	h.close = append(h.close, func() { _ = os.RemoveAll(dir) })
 	socket := filepath.Join(dir, "agent")
-	held, stop, err := sshsig.Lend(private, socket, func() ([]byte, error) { return s.passphrase("Passphrase of " + private + ": ") })
+	held, stop, err := sshsig.Lend(private, socket, func() ([]byte, error) { return s.passphrase(ctx, "Passphrase of "+private+": ") })
 	if err != nil {
 		return err
 	}
@@ -340,7 +348,7 @@ func (f keyFlags) forCommit(ctx context.Context, s streams, g git, h *hand) (*si
 		h = found
 		nothing = found.end
 	}
-	if err := h.ready(); err != nil {
+	if err := h.ready(ctx); err != nil {
 		nothing()
 		return nil, func() {}, err
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"drydock": main})
+	testscript.Main(m, map[string]func(){"drydock": main, "skkeygen": securityKey})
 }
 
 // TestScripts runs the real command, with the real git, on the scripts of the

@@ -46,15 +46,15 @@ const askpassTime = 2 * time.Minute
 // passphrase asks for a secret: the program in $SSH_ASKPASS if there is no
 // terminal or $SSH_ASKPASS_REQUIRE says so, as ssh does; else the terminal,
 // without showing it.
-func (s streams) passphrase(prompt string) ([]byte, error) {
+func (s streams) passphrase(ctx context.Context, prompt string) ([]byte, error) {
 	program, require := os.Getenv("SSH_ASKPASS"), os.Getenv("SSH_ASKPASS_REQUIRE")
 	if program != "" && (require == "force" || require == "prefer") {
-		return askpass(program, prompt)
+		return askpass(ctx, program, prompt)
 	}
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
 		if program != "" && require != "never" {
-			return askpass(program, prompt)
+			return askpass(ctx, program, prompt)
 		}
 		return nil, errNoTerminal
 	}
@@ -66,22 +66,32 @@ func (s streams) passphrase(prompt string) ([]byte, error) {
 	silent := *was
 	silent.Lflag &^= unix.ECHO
 	fmt.Fprint(tty, prompt)
-	if err := unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETSF, &silent); err != nil {
+	if err := unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETS, &silent); err != nil {
 		return nil, err
 	}
 	defer func() {
-		_ = unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETSF, was)
+		_ = unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETS, was)
 		fmt.Fprintln(tty)
 	}()
-	line, err := bufio.NewReader(tty).ReadBytes('\n')
-	if err != nil {
-		return nil, err
+	type answer struct {
+		line []byte
+		err  error
 	}
-	return bytes.TrimRight(line, "\r\n"), nil
+	answers := make(chan answer, 1)
+	go func() { // it ends with the process, if nobody answers
+		line, err := bufio.NewReader(tty).ReadBytes('\n')
+		answers <- answer{line, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case a := <-answers:
+		return bytes.TrimRight(a.line, "\r\n"), a.err
+	}
 }
 
-func askpass(program, prompt string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), askpassTime)
+func askpass(ctx context.Context, program, prompt string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, askpassTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, prompt)
 	cmd.WaitDelay = time.Second
