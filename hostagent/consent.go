@@ -209,7 +209,7 @@ func (c *consent) approval(p reconcile.ServicePlan, s reconcile.Surroundings) re
 	}
 	d := c.policy.Approve(a, c.signed[folder])
 	until := turns(d, a)
-	if o, ok := skipsExpiry(p.Service, s); ok {
+	if o, ok := skipsExpiry(p.Service, s); ok && slices.ContainsFunc(d.Counted, func(c trust.Counted) bool { return c.Expired }) {
 		until = sooner(until, o.Until)
 	}
 	if d.Granted {
