@@ -58,8 +58,13 @@ func (r Role) check() error {
 	fits := false
 	for _, who := range r.Principals {
 		name := strings.TrimPrefix(who, "!")
-		if name == "" || len(name) > 320 || strings.ContainsAny(name, `,!"#`) || strings.IndexFunc(name, func(c rune) bool { return c <= ' ' || c >= 0x7f }) >= 0 {
-			return fmt.Errorf("%q is no principal: write one a string, in visible ASCII without commas, as allowed_signers has it", clip(who))
+		for _, c := range name {
+			if c <= ' ' || c > '~' {
+				return fmt.Errorf("%q is no principal: it has the character %U, and only visible ASCII is taken, because of names that look alike; write it as allowed_signers has it", clip(who), c)
+			}
+		}
+		if name == "" || len(name) > 320 || strings.ContainsAny(name, `,!"#`) {
+			return fmt.Errorf("%q is no principal: write one a string, without commas and quotes, as allowed_signers has it", clip(who))
 		}
 		fits = fits || name == who
 	}
