@@ -46,8 +46,7 @@ type owner struct {
 	print    string
 	primary  *packet.PublicKey
 	revoked  string // in words, "" if it is not
-	own      []*packet.Signature
-	direct   *self // of the newest signature over the key itself
+	direct   *self  // of the newest signature over the key itself
 	users    []*user
 	unusable string // why the primary key can certify nothing here
 }
