@@ -65,6 +65,20 @@ service %q {
 `, name, name, version, DigestOf(name+version), name, name, strings.Join(lines, ""))
 }
 
+// Shop is a service that two of three people approve.
+func Shop(version string, lines ...string) string {
+	return Service("shop", version, append(lines, Approval(2, Alice(), Bob(), Carol()))...)
+}
+
+// Approval is an approval block.
+func Approval(required int, from ...*Key) string {
+	var names []string
+	for _, k := range from {
+		names = append(names, fmt.Sprintf("%q", k.Name))
+	}
+	return fmt.Sprintf("  approval {\n    required = %d\n    from     = [%s]\n  }\n", required, strings.Join(names, ", "))
+}
+
 // JSONService is one in HCL's JSON form.
 func JSONService(name, version string) string {
 	return fmt.Sprintf(`{"service": {%q: {"hosts": {}, "release": {"version": %q, "digest": %q},
@@ -86,8 +100,8 @@ func Freeze(reason string) string {
 // OldApproval is where an approval stands from the beginning.
 const OldApproval = "approvals/prod/web/1.0-aaaaaaaaaaaa/0123456789ab.sig"
 
-// Base is some history: prod runs web 1.1 and had 1.0, staging runs web 1.2 and
-// had 1.1 and 1.0. The first two commits are not signed, and need not be: hosts
+// Base is some history: prod runs web 1.1 and had 1.0, and shop 1.0, which Alice
+// and Bob approved; staging runs web 1.2 and had 1.1 and 1.0. The first commits are not signed, and need not be: hosts
 // take the last one on trust.
 func (r *Repo) Base() string {
 	c := r.On("", Files{
@@ -97,6 +111,8 @@ func (r *Repo) Base() string {
 		"prod/retry.hcl":    strings.Replace(Service("retry", "1"), "  }\n", "    attempt = 3\n  }\n", 1),
 		"staging/agent.hcl": Agent("1.0.0"), OldApproval: "no signature\n",
 	}, Unsigned("founder@acme.example"))
+	c = r.On(c, Files{"prod/shop.hcl": Shop("1.0")}, Unsigned("founder@acme.example"))
+	c = r.On(c, r.Approved(c, "shop", Alice(), Bob()), Unsigned("founder@acme.example"))
 	c = r.On(c, Files{"staging/web.hcl": Service("web", "1.1"), "prod/web.hcl": Service("web", "1.1")}, Unsigned("founder@acme.example"))
 	return r.On(c, Files{"staging/web.hcl": Service("web", "1.2")})
 }

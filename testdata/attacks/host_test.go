@@ -1,13 +1,13 @@
 package attacks
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -188,7 +188,7 @@ func newStage(t *testing.T) *stage {
 	synctest.Test(t, func(t *testing.T) {
 		s.host.start()
 		defer s.host.stop()
-		if st := s.host.pass(); st.Commit != s.base || st.Source.Error != "" || len(s.host.running()) != 4 {
+		if st := s.host.pass(); st.Commit != s.base || st.Source.Error != "" || len(s.host.running()) != 5 {
 			t.Fatalf("the base is not taken: %+v", st)
 		}
 	})
@@ -214,6 +214,10 @@ func (s *stage) copy(t testing.TB, repo *Repo) *stage {
 func (s *stage) plays(t *testing.T, row row) {
 	t.Helper()
 	s.host.t, s.repo.T = t, t
+	if row.policy != nil {
+		s.host.policy.Roles = slices.Clone(s.host.policy.Roles)
+		row.policy(&s.host.policy)
+	}
 	head := row.make(s.repo, s.base)
 	s.repo.Push(head)
 	before := s.host.running()
@@ -232,7 +236,10 @@ func (row row) holds(t *testing.T, h *host, base, head string, before map[string
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := cmp.Or(map[bool]string{true: base}[row.attack()], head)
+	want := head
+	if row.refused() {
+		want = base
+	}
 	if st.Commit != want || mark != want {
 		t.Errorf("the accepted commit is %s, and %s in the clone; want %s. It says: %s", st.Commit, mark, want, st.Source.Error)
 	}
@@ -240,18 +247,27 @@ func (row row) holds(t *testing.T, h *host, base, head string, before map[string
 	if is := h.running(); !maps.Equal(is, before) {
 		t.Errorf("it runs %v, want %v", is, before)
 	}
-	if !row.attack() && st.Source.Error != "" {
-		t.Errorf("taken, and all the same: %s", st.Source.Error)
+	said := st.Source.Error
+	if row.refused() == (said == "") {
+		t.Errorf("it says: %q", said)
 	}
-	if row.attack() && st.Source.Error == "" {
-		t.Error("nothing is said")
+	if row.waits != "" {
+		said = ""
+		for _, s := range st.Services {
+			if gate, _, _ := strings.Cut(row.waits, " "); s.Gate == gate && strings.HasSuffix(row.waits, " "+s.Name) {
+				said = s.Reason
+			}
+		}
+		if said == "" {
+			t.Errorf("nothing waits for %s: %+v", row.waits, st.Services)
+		}
 	}
 	if row.fault != "" {
 		row.blames(t, h, base, head)
 	}
 	for _, part := range row.says {
-		if !strings.Contains(st.Source.Error, part) {
-			t.Errorf("it does not say %q: %s", part, st.Source.Error)
+		if !strings.Contains(said, part) {
+			t.Errorf("it does not say %q: %s", part, said)
 		}
 	}
 	if !st.Source.Verified {

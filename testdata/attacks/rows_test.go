@@ -19,14 +19,20 @@ type row struct {
 	says  []string    // parts of what status says
 	other bool        // refused before anybody looks at signatures; fault means nothing
 
+	waits  string              // "approval web": the commit is taken, and a gate holds a service, whose reason says is
+	policy func(*trust.Policy) // changes the hosts' own
+
 	runs map[string]string // services of prod that run at a version in the end, besides the base's
 	git  string            // why git thinks otherwise of a signature here; "": it does not
 }
 
-func (row row) attack() bool { return row.fault != "" || row.other }
+// refused reports whether the head must not become the accepted commit.
+func (row row) refused() bool { return row.fault != "" || row.other }
+
+func (row row) attack() bool { return row.refused() || row.waits != "" }
 
 func rows() []row {
-	return slices.Concat(rowsOfSignatures(), rowsOfBytes(), rowsOfRoles(), rowsOfMerges(), rowsOfVouches())
+	return slices.Concat(rowsOfSignatures(), rowsOfBytes(), rowsOfRoles(), rowsOfMerges(), rowsOfVouches(), rowsOfApprovals())
 }
 
 // groups are how many rows run side by side.
@@ -46,7 +52,7 @@ func TestRows(t *testing.T) {
 				}
 				t.Run(row.name, func(t *testing.T) {
 					s := hostile
-					if !row.attack() {
+					if !row.refused() || row.policy != nil {
 						s = first.copy(t, hostile.repo)
 					}
 					s.plays(t, row)
