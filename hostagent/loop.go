@@ -262,7 +262,11 @@ func (l *loop) resolved(r resolved) {
 		l.Polled(r.err)
 	}
 	if r.err != nil && l.ctx.Err() == nil && !l.Quiet {
-		l.Log.Error("the source is not followed", "error", r.err)
+		what := "the source is not followed"
+		if r.blocked != nil {
+			what = "a commit is not accepted, nor what follows it"
+		}
+		l.Log.Error(what, "error", r.err)
 	}
 	if c := r.want.Commit; c != "" {
 		l.supersedeOld()
