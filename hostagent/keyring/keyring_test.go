@@ -325,3 +325,33 @@ func TestGit(t *testing.T) {
 		})
 	}
 }
+
+// TestKnows: who can sign, by name.
+func TestKnows(t *testing.T) {
+	key, lost := newPen(t), newPen(t)
+	k := open(t, keyring.Files{Revoked: file(t, lost.line), Signers: file(t,
+		"alice@acme.example,!root@acme.example "+key.line,
+		"*@acme.example "+key.line,
+		"lost@acme.example "+lost.line,
+		`git@acme.example namespaces="git" `+key.line,
+		`ended@acme.example valid-before="20260101Z" `+key.line,
+	)})
+	for _, test := range []struct {
+		who, namespace string
+		want           bool
+	}{
+		{"alice@acme.example", "git", true},
+		{"alice@acme.example", trust.Namespace, true},
+		{"git@acme.example", "git", true},
+		{"git@acme.example", trust.Namespace, false},
+		{"ended@acme.example", "git", false},
+		{"lost@acme.example", "git", false},
+		{"bob@acme.example", "git", false}, // a pattern fits
+		{"*@acme.example", "git", false},
+		{"root@acme.example", "git", false},
+	} {
+		if got := k.Knows(test.who, test.namespace, now); got != test.want {
+			t.Errorf("%s in %s: %v", test.who, test.namespace, got)
+		}
+	}
+}

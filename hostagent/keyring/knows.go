@@ -3,10 +3,13 @@ package keyring
 import (
 	"slices"
 	"time"
+
+	"drydock/hostagent/sshsig"
 )
 
 // Knows reports whether some key of the files may sign in a principal's name at
-// a time: in git's namespace, or in that of statements.
+// a time: in git's namespace, or in that of statements. A pattern that fits is
+// not enough, since nobody signs by one in a name that a role has.
 func (k *Keys) Knows(principal, namespace string, at time.Time) bool {
 	if k.pgp != nil && namespace == "git" && slices.Contains(k.pgp.Names(at), principal) {
 		return true
@@ -15,10 +18,12 @@ func (k *Keys) Knows(principal, namespace string, at time.Time) bool {
 		return false
 	}
 	for _, e := range k.ssh.Entries() {
-		if !e.Principals.Match(principal) {
+		named := slices.ContainsFunc(e.Principals, func(p sshsig.Pattern) bool { return p.Literal() && !p.Negated && p.Text == principal })
+		if !named {
 			continue
 		}
-		if _, err := k.ssh.Match(e.Key, namespace, at); err == nil {
+		who, err := k.ssh.Match(e.Key, namespace, at)
+		if err == nil && slices.Contains(literal(who), principal) {
 			return true
 		}
 	}
