@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -146,6 +147,32 @@ drydock init releases && cd releases && git init -q -b main && git add -A && git
 	}
 	if out, err := sh("cd releases && git -c commit.gpgsign=false commit -q --allow-empty -m unsigned\n" + verify); err == nil || !strings.Contains(out, "is not signed") {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestSecurityNamesItsTests: who reads SECURITY.md can look each guard up.
+func TestSecurityNamesItsTests(t *testing.T) {
+	known := map[string]bool{}
+	err := filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(read(t, path), -1) {
+			known[m[1]] = true
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(read(t, "SECURITY.md"), -1)
+	if len(named) < 20 {
+		t.Errorf("SECURITY.md names only %d tests", len(named))
+	}
+	for _, m := range named {
+		if !known[m[1]] {
+			t.Errorf("SECURITY.md names %s, and there is no such test", m[1])
+		}
 	}
 }
 
