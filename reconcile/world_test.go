@@ -62,6 +62,7 @@ type world struct {
 	memory   *Memory
 	snapshot *Memory
 	refuse   func(Record) error
+	consent  Consent
 
 	// The kill: after (or, with before, instead of) the record of this number.
 	killAt int
@@ -439,7 +440,7 @@ func (w *world) engine() *Engine {
 		Jitter: func(d time.Duration) time.Duration { return d },
 		Log:    slog.New(slog.DiscardHandler),
 		Look: func() Surroundings {
-			return Surroundings{Now: time.Now(), Wanted: w.want, Memory: w.Memory(), Paused: w.paused, Alone: w.alone}
+			return Surroundings{Now: time.Now(), Wanted: w.want, Memory: w.Memory(), Paused: w.paused, Alone: w.alone, Consent: w.consent}
 		},
 		Watch: func(Progressed) {},
 	}
