@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"drydock/hostagent"
+	"drydock/hostagent/confine"
 	"drydock/hostagent/durable"
 	"drydock/reconcile"
 )
@@ -43,6 +44,10 @@ func ownNeeds(cfg hostagent.Config, c *hostagent.Credentials, now time.Time) []h
 		if f.path != "" {
 			all = append(all, own(f.what+" "+f.path, readable(f.path)))
 		}
+	}
+	if why := confine.Shortfall(confine.Kernel()); why != "" {
+		// Nothing that anybody must do: it goes on, with a wall less.
+		all = append(all, hostagent.HostNeed{Needs: "confinement: " + why, Origin: "the kernel", Found: hostagent.Unasked, Problem: why})
 	}
 	if cfg.Trust != nil {
 		for _, f := range []struct{ what, path string }{{"signers", cfg.Trust.Signers}, {"revoked", cfg.Trust.Revoked}, {"keyring", cfg.Trust.Keyring}} {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -20,6 +21,7 @@ import (
 	"drydock/hostagent/archive"
 	"drydock/hostagent/binary"
 	"drydock/hostagent/command"
+	"drydock/hostagent/confine"
 	"drydock/hostagent/consul"
 	"drydock/hostagent/durable"
 	"drydock/hostagent/file"
@@ -111,6 +113,9 @@ func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, h
 			}
 		}
 	}
+	if why := confine.Shortfall(confine.Kernel()); why != "" && !readOnly {
+		log.Warn("commands are confined less than they could be", "reason", why)
+	}
 	p := &parts{config: cfg, journal: j, source: source, log: log}
 	p.own = func() []hostagent.HostNeed { return ownNeeds(cfg, credentials, now()) }
 	var trusted *hostagent.Trust
@@ -120,7 +125,7 @@ func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, h
 	p.agent = hostagent.New(hostagent.Options{
 		Host: cfg.Host, Parallel: cfg.Parallel, Alone: cfg.Alone, URL: cfg.Source.URL, Version: buildVersion().Version,
 		Source: following{source, f.secrets.Scrub}, Trust: trusted, Journal: j, Drivers: drivers(cfg, reconcile.Env{
-			Private: cfg.State, Credential: credentials.Read, Note: noting(j, f.secrets),
+			Private: cfg.State, Sealed: sealed(cfg, f.config), Credential: credentials.Read, Note: noting(j, f.secrets),
 			Output: func(s reconcile.Step) io.Writer { return outputLog{log, s, f.secrets} },
 		}),
 		Credential: credentials.Check, Scrub: func(text string) string { return plain(f.secrets.Scrub(text)) },
@@ -129,6 +134,12 @@ func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, h
 		Watch:  h.watch, Quiet: h.quiet, Polled: h.poll, Passed: h.pass, Migrating: h.migrating,
 	})
 	return p, nil
+}
+
+// sealed is what no command of a service has business with: the agent's state,
+// its secrets, and where provisioning puts the agent's own files.
+func sealed(cfg hostagent.Config, config string) []string {
+	return append(slices.Clip(cfg.Credentials), cfg.State, cfg.Source.SSHKey, config, "/etc/drydock")
 }
 
 // Close lets go of journal and clone.

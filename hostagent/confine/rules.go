@@ -1,6 +1,8 @@
 package confine
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,8 +39,8 @@ func Command(sealed []string, root bool, own ...string) Rules {
 	return Rules{
 		Write:  []string{"/"},
 		Open:   append(shared(), own...),
-		Sealed: append(reals(sealed), system(root)...),
-		Fixed:  fixed[:],
+		Sealed: reals(slices.Concat(sealed, system(root))),
+		Fixed:  reals(fixed[:]),
 		Limits: Limits{NoCore: true, Processes: manyProcesses},
 	}
 }
@@ -61,11 +63,11 @@ func Build(sealed []string, root bool, at Room) (r Rules, home string) {
 		Read:    []string{"/"},
 		Open:    []string{at.Tree, at.Temp},
 		Write:   []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/ptmx", "/dev/pts", "/dev/shm"},
-		Sealed:  slices.Concat(reals(append(sealed, at.Releases)), system(root)),
+		Sealed:  reals(slices.Concat(sealed, []string{at.Releases}, system(root))),
 		Private: true,
 		Limits:  Limits{NoCore: true, Processes: manyProcesses, FileSize: uint64(at.FileSize)},
 	}
-	home = filepath.Clean(at.Home)
+	home = at.Home
 	if real, err := filepath.EvalSymlinks(home); err != nil || real == "/" || slices.ContainsFunc(r.Sealed, func(p string) bool {
 		return strings.HasPrefix(p+"/", real+"/") || strings.HasPrefix(real+"/", p+"/")
 	}) {
@@ -75,18 +77,19 @@ func Build(sealed []string, root bool, at Room) (r Rules, home string) {
 	return r, home
 }
 
-// reals are paths as the kernel knows them, without links. What is not there is
-// as it was written.
+// reals are paths as the kernel knows them, without links; those that are not
+// there are left out, as no directory needs a hole for them.
 func reals(paths []string) []string {
 	var all []string
 	for _, p := range paths {
-		if p == "" {
-			continue
+		real, err := filepath.EvalSymlinks(p)
+		switch {
+		case p == "" || errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			all = append(all, filepath.Clean(p))
+		default:
+			all = append(all, real)
 		}
-		if real, err := filepath.EvalSymlinks(p); err == nil {
-			p = real
-		}
-		all = append(all, filepath.Clean(p))
 	}
 	return all
 }
