@@ -29,7 +29,7 @@ func (o *origin) imported(first bool, file func(i int) (name, body string), n in
 	if out, err := cmd.CombinedOutput(); err != nil {
 		o.t.Fatalf("fast-import: %v\n%s", err, out)
 	}
-	return o.git("rev-parse", "main")
+	return o.tip()
 }
 
 func manyFiles(o *origin) string {
@@ -71,6 +71,7 @@ func reload(b testing.TB, f fs.FS, cache map[string]bool) (files, read int) {
 }
 
 func TestTenThousandFiles(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	first := manyFiles(o)
 	s := follow(t, gitDaemon(t, o.dir)+".git")

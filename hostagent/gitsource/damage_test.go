@@ -66,6 +66,7 @@ func loosen(t testing.TB, dir string) {
 func loosePath(dir, hash string) string { return filepath.Join(dir, "objects", hash[:2], hash[2:]) }
 
 func TestADamagedCloneIsSetAsideAndClonedAnew(t *testing.T) {
+	t.Parallel()
 	flip := func(at int) func([]byte) []byte {
 		return func(d []byte) []byte { d = bytes.Clone(d); d[at*len(d)/100] ^= 0xff; return d }
 	}
@@ -121,6 +122,7 @@ func TestADamagedCloneIsSetAsideAndClonedAnew(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			o := newOrigin(t)
 			first := o.commit("prod/web.hcl", "one\n")
 			tip := o.commit("prod/web.hcl", "two\n")
@@ -171,6 +173,7 @@ func TestADamagedCloneIsSetAsideAndClonedAnew(t *testing.T) {
 }
 
 func TestATamperedFileIsNeverRead(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	tip := o.commit("prod/web.hcl", "good\n")
 	s := follow(t, o.dir)
@@ -192,6 +195,7 @@ func TestATamperedFileIsNeverRead(t *testing.T) {
 }
 
 func TestTheMarkIsNotForgottenWhenNothingElseKnowsIt(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	tip := o.commit("a.hcl", "1\n")
 	s := follow(t, o.dir)
@@ -205,6 +209,7 @@ func TestTheMarkIsNotForgottenWhenNothingElseKnowsIt(t *testing.T) {
 }
 
 func TestADamagedOrigin(t *testing.T) {
+	t.Parallel()
 	for name, pick := range map[string]string{"commit": "HEAD", "older commit": "HEAD~1", "tree": "HEAD:prod", "blob": "HEAD:prod/web.hcl"} {
 		t.Run(name, func(t *testing.T) {
 			o := newOrigin(t)
@@ -270,6 +275,7 @@ func TestKilledMidFetch(t *testing.T) {
 }
 
 func TestTheCloneVanishesWhileRunning(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	tip := o.commit("a.hcl", "1\n")
 	s := follow(t, o.dir)
@@ -285,6 +291,7 @@ func TestTheCloneVanishesWhileRunning(t *testing.T) {
 }
 
 func TestKilledBetweenTheSwapsRenames(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	tip := o.commit("a.hcl", "1\n")
 	s := follow(t, o.dir)

@@ -7,6 +7,7 @@ import (
 )
 
 func TestWhatATerminalObeysIsNotRepeated(t *testing.T) {
+	t.Parallel()
 	for what, err := range map[string]error{
 		"a refusal": refused("\x1b]0;owned\x07 no such repository"),
 		"a cause":   fail(ErrUnreachable, "%w. Look", &statusError{status: "500 \x1b[2J\u202e"}),

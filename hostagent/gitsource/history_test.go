@@ -22,6 +22,7 @@ func accept(t testing.TB, s *Source, commit string) {
 }
 
 func TestForwardOnly(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.commit("a.hcl", "1\n")
 	first := o.commit("a.hcl", "2\n")
@@ -91,6 +92,7 @@ func TestForwardOnly(t *testing.T) {
 }
 
 func TestAnUnknownAcceptedCommitIsRefused(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.commit("a.hcl", "1\n")
 	refuse(t, follow(t, o.dir), strings.Repeat("ab", 20), ErrRewound)
@@ -100,6 +102,7 @@ func TestAnUnknownAcceptedCommitIsRefused(t *testing.T) {
 }
 
 func TestACommitFromTheFutureWaits(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	first := o.commit("a.hcl", "1\n")
 	now := time.Now()
@@ -119,6 +122,7 @@ func TestACommitFromTheFutureWaits(t *testing.T) {
 }
 
 func TestACommitOf2099(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	first := o.commit("a.hcl", "1\n")
 	now := time.Now()
@@ -137,6 +141,7 @@ func TestACommitOf2099(t *testing.T) {
 }
 
 func TestMirrors(t *testing.T) {
+	t.Parallel()
 	dead := "git://" + serveTCP(t, func(net.Conn) {}) + "/"
 	setup := func(t *testing.T) (o *origin, mirror, first, second string) {
 		o = newOrigin(t)
@@ -216,6 +221,7 @@ func TestMirrors(t *testing.T) {
 }
 
 func TestPushesWhileFetching(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	first := o.commit("a.hcl", "0\n")
 	s := follow(t, gitDaemon(t, o.dir)+".git")
@@ -246,12 +252,13 @@ func TestPushesWhileFetching(t *testing.T) {
 }
 
 func TestManyFetchesAreJoined(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	s := follow(t, o.dir)
 	var last string
 	body := strings.Repeat("a line of some length\n", 500)
 	for i := range maxPacks + 3 {
-		last = o.commit("a.hcl", body+strings.Repeat("x\n", i))
+		last = o.imported(i == 0, func(int) (string, string) { return "a.hcl", body + strings.Repeat("x\n", i) }, 1)
 		head(t, s, "", last)
 		if i%10 == 0 {
 			o.git("repack", "-qad") // so that deltas are among what is sent
@@ -270,6 +277,7 @@ func TestManyFetchesAreJoined(t *testing.T) {
 }
 
 func TestAHistoryThatIsNotWhole(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.commit("a.hcl", "1\n")
 	tip := o.commit("a.hcl", "2\n")
@@ -303,6 +311,7 @@ func TestWithoutGit(t *testing.T) {
 }
 
 func TestATagAsBranch(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	first := o.commit("a.hcl", "1\n")
 	o.git("tag", "-a", "-m", "tag", "v1")

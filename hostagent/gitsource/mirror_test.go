@@ -40,6 +40,7 @@ func holds(t testing.TB, m *Mirror, commit, file, want string) {
 // The real servers give out no commit by its hash, so that their branches and
 // tags have to be fetched.
 func TestAMirrorFetchesAnyPushedCommit(t *testing.T) {
+	t.Parallel()
 	for name, serve := range transports(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -76,6 +77,7 @@ func TestAMirrorFetchesAnyPushedCommit(t *testing.T) {
 
 // A server that gives out any commit is asked for nothing else.
 func TestAMirrorAsksForTheCommitAlone(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	first := o.commit("a", "1")
 	o.commit("b", strings.Repeat("much", 1000))
@@ -89,6 +91,7 @@ func TestAMirrorAsksForTheCommitAlone(t *testing.T) {
 }
 
 func TestAMirrorSaysThatACommitIsNotPushed(t *testing.T) {
+	t.Parallel()
 	for _, gives := range []string{"false", "true"} {
 		o := newOrigin(t)
 		o.commit("a", "1")
@@ -109,6 +112,7 @@ func TestAMirrorSaysThatACommitIsNotPushed(t *testing.T) {
 }
 
 func TestAMirrorRefusesWhatIsNoCommit(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.commit("a", "1")
 	o.git("tag", "-a", "-m", "v1", "v1")
@@ -125,6 +129,7 @@ func TestAMirrorRefusesWhatIsNoCommit(t *testing.T) {
 
 // A mirror is a cache: damage of any kind is made good by a fetch.
 func TestAMirrorThatIsDamagedIsMadeAnew(t *testing.T) {
+	t.Parallel()
 	damages := map[string]func(t *testing.T, dir string, m *Mirror, commit string){
 		"no objects": func(t *testing.T, dir string, _ *Mirror, _ string) {
 			if err := os.RemoveAll(filepath.Join(dir, "objects")); err != nil {
@@ -183,6 +188,7 @@ func TestAMirrorThatIsDamagedIsMadeAnew(t *testing.T) {
 
 // A file that is read only later is proved then, and remembered as damage.
 func TestADamagedFileOfAMirrorIsNeverRead(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	c := o.commit("a", "good")
 	dir := filepath.Join(t.TempDir(), "mirror")
@@ -228,6 +234,7 @@ func TestADamagedFileOfAMirrorIsNeverRead(t *testing.T) {
 
 // The token is the config source's: it goes to no other host.
 func TestAMirrorsTokenStaysWithItsHost(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	c := o.commit("a", "1")
 	var seen []string
@@ -250,6 +257,7 @@ func TestAMirrorsTokenStaysWithItsHost(t *testing.T) {
 }
 
 func TestAMirrorTakesNoMoreThanItsLimit(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	c := o.commit("a", strings.Repeat("0123456789", 100_000))
 	m, err := OpenMirror(MirrorOptions{URL: o.dir, Dir: filepath.Join(t.TempDir(), "mirror"), MaxPack: 1000})

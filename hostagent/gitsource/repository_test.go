@@ -30,6 +30,7 @@ func repository(t testing.TB, dir string) *Repository {
 }
 
 func TestResolve(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	first := o.commit("a.hcl", "1\n")
 	second := o.commit("a.hcl", "2\n")
@@ -57,10 +58,14 @@ func TestResolve(t *testing.T) {
 		}
 		for _, dir := range []string{o.dir, filepath.Join(o.dir, ".git"), bare, linked} {
 			r := repository(t, dir)
+			ask := []string{"git", "rev-parse"}
 			for _, rev := range revs {
-				want := run(t, dir, "git", "rev-parse", rev+"^{commit}")
-				if got, err := r.Resolve(rev); err != nil || got != want {
-					t.Errorf("%s: Resolve(%s) = %q, %v; want %s", dir, rev, got, err, want)
+				ask = append(ask, rev+"^{commit}")
+			}
+			want := strings.Fields(run(t, dir, ask...))
+			for i, rev := range revs {
+				if got, err := r.Resolve(rev); err != nil || got != want[i] {
+					t.Errorf("%s: Resolve(%s) = %q, %v; want %s", dir, rev, got, err, want[i])
 				}
 			}
 			for _, rev := range []string{"nothing", "v9", "HEAD^9", "HEAD~999", "HEAD@{1}", "HEAD:a.hcl", "../x", strings.Repeat("ab", 20), "refs/heads/../../config", "-x", "main:"} {
@@ -86,6 +91,7 @@ func TestResolve(t *testing.T) {
 }
 
 func TestARepositorySeesWhatIsPushed(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.commit("a.hcl", "1\n")
 	r := repository(t, o.dir)
@@ -102,6 +108,7 @@ func TestARepositorySeesWhatIsPushed(t *testing.T) {
 }
 
 func TestLog(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	base := o.commit("a.hcl", "1\n")
 	runEnv(t, o.dir, []string{"GIT_COMMITTER_DATE=2001-02-03T04:05:06+0130"}, "git", "commit", "-q", "--allow-empty", "-m", "a skewed clock\n\nwith a body\n\nTrailer: yes")
@@ -171,6 +178,7 @@ func fsOf(t testing.TB, r *Repository, rev string) fs.FS {
 }
 
 func TestFS(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	if err := os.Symlink("/etc/passwd", filepath.Join(o.dir, "link")); err != nil {
 		t.Fatal(err)
@@ -231,6 +239,7 @@ func TestFS(t *testing.T) {
 }
 
 func TestAFileOverTheLimitIsNotRead(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	tip := o.commit("big.hcl", strings.Repeat("x", 10<<20), "full.hcl", strings.Repeat("y", maxFile), "over.hcl", strings.Repeat("z", maxFile+1))
 	for _, packed := range []bool{false, true} {
@@ -266,6 +275,7 @@ func treeOf(entries ...string) []byte {
 }
 
 func TestForbiddenTrees(t *testing.T) {
+	t.Parallel()
 	for name, data := range map[string][]byte{
 		"dot dot":        treeOf("100644 .."),
 		"dot":            treeOf("100644 ."),
@@ -287,6 +297,7 @@ func TestForbiddenTrees(t *testing.T) {
 }
 
 func TestATreeWithADotDotIsNotFollowed(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.commit("a.hcl", "a\n")
 	blob := o.git("rev-parse", "HEAD:a.hcl")
@@ -317,6 +328,7 @@ func packEntry(kind plumbing.ObjectType, size int, data string) []byte {
 }
 
 func TestPackBombs(t *testing.T) {
+	t.Parallel()
 	uvarint := func(n uint64) string { return string(binary.AppendUvarint(nil, n)) }
 	base := packEntry(plumbing.BlobObject, 4, "base")
 	ofs := func(delta string) []byte {
@@ -377,6 +389,7 @@ func TestPackOfAnything(t *testing.T) {
 }
 
 func TestNothingIsHeldThatAServerMayGrow(t *testing.T) {
+	t.Parallel()
 	line := pkt(strings.Repeat("a", 40) + " refs/heads/x" + strings.Repeat("y", 1000) + "\n")
 	endless := &repeating{line: line}
 	if _, err := readAdvertised(endless, "refs/heads/main"); !errors.Is(err, ErrTooLarge) {

@@ -33,12 +33,29 @@ func newOrigin(t testing.TB) *origin {
 		t.Skip("needs git: apt-get install git")
 	}
 	o := &origin{t, filepath.Join(t.TempDir(), "origin")}
-	run(t, "", "git", "init", "-q", "-b", "main", o.dir)
-	o.git("config", "gc.auto", "0")       // would go on in the background after the test
-	o.git("config", "core.fsync", "none") // the tests' own repositories need not survive a power cut
-	o.git("config", "core.looseCompression", "0")
+	// As git init would leave it, without a process; there are many of these.
+	for _, dir := range []string{"objects/info", "objects/pack", "refs/heads", "refs/tags", "info"} {
+		must(os.MkdirAll(filepath.Join(o.dir, ".git", dir), 0o755))
+	}
+	must(os.WriteFile(filepath.Join(o.dir, ".git/HEAD"), []byte("ref: refs/heads/main\n"), 0o600))
+	must(os.WriteFile(filepath.Join(o.dir, ".git/config"), []byte(originConfig), 0o600))
 	return o
 }
+
+// Nothing goes on in the background after a test, and the tests' own
+// repositories need not survive a power cut.
+const originConfig = `[core]
+	repositoryformatversion = 0
+	filemode = true
+	bare = false
+	logallrefupdates = true
+	fsync = none
+	looseCompression = 0
+[gc]
+	auto = 0
+[maintenance]
+	auto = false
+`
 
 // clean is an environment in which git behaves the same on every machine.
 func clean() []string {
@@ -88,6 +105,25 @@ func (o *origin) commit(files ...string) string {
 	}
 	o.git("add", "-A")
 	o.git("commit", "-q", "--allow-empty", "-m", "change "+strings.Join(files[:min(1, len(files))], ""))
+	return o.tip()
+}
+
+// tip is what HEAD names.
+func (o *origin) tip() string {
+	o.t.Helper()
+	at := "HEAD"
+	for range 2 {
+		text, err := os.ReadFile(filepath.Join(o.dir, ".git", at))
+		if err != nil {
+			break // packed, or this is a linked work tree
+		}
+		hash := strings.TrimSpace(string(text))
+		name, isRef := strings.CutPrefix(hash, "ref: ")
+		if !isRef {
+			return hash
+		}
+		at = name
+	}
 	return o.git("rev-parse", "HEAD")
 }
 
@@ -143,6 +179,7 @@ func content(t testing.TB, fsys fs.FS, name, want string) {
 }
 
 func TestFollowsALocalRepository(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	first := o.commit("prod/web.hcl", "one\n", "README", "read me\n")
 	s := follow(t, o.dir)

@@ -57,8 +57,10 @@ func transports(t *testing.T) map[string]func(t *testing.T, o *origin) (url stri
 }
 
 func TestEveryTransport(t *testing.T) {
+	t.Parallel()
 	for name, serve := range transports(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			o := newOrigin(t)
 			first := o.commit("prod/web.hcl", "one\n", "staging/web.hcl", strings.Repeat("long\n", 999))
 			url, change := serve(t, o)
@@ -92,6 +94,7 @@ func TestEveryTransport(t *testing.T) {
 }
 
 func TestAnEmptyRepositoryIsGone(t *testing.T) {
+	t.Parallel()
 	for name, serve := range transports(t) {
 		t.Run(name, func(t *testing.T) {
 			o := newOrigin(t)
@@ -102,6 +105,7 @@ func TestAnEmptyRepositoryIsGone(t *testing.T) {
 }
 
 func TestNothingThere(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.commit()
 	web, ca := httpsGit(t, o.dir, nil)
@@ -126,6 +130,7 @@ func TestNothingThere(t *testing.T) {
 }
 
 func TestWrongOptionsAreRefused(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	secret := func() (string, error) { return token, nil }
 	for name, o := range map[string]Options{
@@ -149,6 +154,7 @@ func TestWrongOptionsAreRefused(t *testing.T) {
 }
 
 func TestACertificateThatIsNotTrusted(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.commit()
 	url, _ := httpsGit(t, o.dir, nil)
@@ -156,6 +162,7 @@ func TestACertificateThatIsNotTrusted(t *testing.T) {
 }
 
 func TestTheTokenNeverReachesAnotherHost(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	first := o.commit("a.hcl", "a\n")
 	leaked := make(chan string, 10)
@@ -245,6 +252,7 @@ func TestTheTokenNeverReachesAnotherHost(t *testing.T) {
 }
 
 func TestAHostKeyThatIsNotTheKnownOne(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.commit()
 	rig, other := sshServer(t, uploadPack(o.dir)), sshServer(t, uploadPack(o.dir))
@@ -347,6 +355,7 @@ func TestCancelled(t *testing.T) {
 }
 
 func TestLies(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	old := o.commit("a.hcl", "one\n")
 	tip := o.commit("a.hcl", "two\n", "b.hcl", "b\n")
@@ -443,6 +452,7 @@ func TestLies(t *testing.T) {
 }
 
 func TestAWebPageIsNotARepository(t *testing.T) {
+	t.Parallel()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "<html>sign in</html>")
 	}))
