@@ -105,5 +105,19 @@ func Enter(fd int) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("give up new privileges: %w", err)
 	}
+	for _, c := range rootOnly {
+		// What its user has not got anyway may not be given up either.
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EINVAL) {
+			return fmt.Errorf("give up capability %d: %w", c, err)
+		}
+	}
 	return r.landlock(r.abi())
+}
+
+// rootOnly are the capabilities that root's commands lose too: those to look
+// into other processes, which Landlock does not stop where one of them is at
+// hand, and those over the kernel.
+var rootOnly = [...]uintptr{
+	unix.CAP_SYS_PTRACE, unix.CAP_PERFMON, unix.CAP_SYS_ADMIN, unix.CAP_BPF, unix.CAP_CHECKPOINT_RESTORE,
+	unix.CAP_SYS_MODULE, unix.CAP_SYS_RAWIO, unix.CAP_SYS_BOOT, unix.CAP_MAC_ADMIN, unix.CAP_MAC_OVERRIDE,
 }

@@ -68,7 +68,7 @@ func Build(sealed []string, root bool, at Room) (r Rules, home string) {
 		Limits:  Limits{NoCore: true, Processes: manyProcesses, FileSize: uint64(at.FileSize)},
 	}
 	home = at.Home
-	if real, err := filepath.EvalSymlinks(home); err != nil || real == "/" || slices.ContainsFunc(r.Sealed, func(p string) bool {
+	if real, err := filepath.EvalSymlinks(home); err != nil || real == "/" || !filepath.IsAbs(real) || slices.ContainsFunc(r.Sealed, func(p string) bool {
 		return strings.HasPrefix(p+"/", real+"/") || strings.HasPrefix(real+"/", p+"/")
 	}) {
 		return r, at.Temp
