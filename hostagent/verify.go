@@ -66,7 +66,7 @@ func (v *verifier) needs(m reconcile.Memory, accepted, head string) bool {
 // looked reports whether accepted went through trust when it was accepted; where
 // there is no trust, nobody has to look.
 func (v *verifier) looked(m reconcile.Memory, accepted string) bool {
-	return v == nil || m.Accepted == accepted && m.Warrant != nil
+	return v == nil || m.Accepted == accepted && m.Warrant != nil && !(m.Warrant.Loose && v.Policy.Since != "")
 }
 
 // judge says who answers for a head; an error is a *Refused.
@@ -89,6 +89,7 @@ func (v *verifier) judge(ctx context.Context, m reconcile.Memory, accepted strin
 		if verdict.How == trust.Accepted && v.Policy.Since == "" {
 			w.How = string(trust.OnTrust) // there was no trust when it was accepted, and no since
 		}
+		w.Loose = v.Policy.Since == "" && (!v.looked(m, accepted) || m.Warrant.Loose)
 		return w, nil
 	}
 	if ctx.Err() != nil {
@@ -193,8 +194,10 @@ func (v *verifier) seen(ctx context.Context, m reconcile.Memory, base string) fu
 // sighting is the record of a refused head, if the journal does not have it.
 func sighting(m reconcile.Memory, r *Refused) (reconcile.Record, bool) {
 	var b *trust.Blocker
-	if !errors.As(r.Err, &b) {
-		return reconcile.Record{}, false // nothing was found out about it
+	if !errors.As(r.Err, &b) || b.Fault == trust.Ahead {
+		// Nothing was found out about it; or this host's clock is behind, and
+		// must not say when it saw a key.
+		return reconcile.Record{}, false
 	}
 	reason := r.Error()
 	if len(reason) > reasonKept {

@@ -12,6 +12,7 @@ import (
 
 	"drydock/reconcile"
 	"drydock/reconcile/trust"
+	"drydock/spec"
 )
 
 // ending are keys of which one has an end.
@@ -208,6 +209,46 @@ func TestTrustThatComesLater(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A since that is written later holds for what was let in before, if that began
+// on trust; what was verified from a since is not judged by another.
+func TestSinceThatComesLater(t *testing.T) {
+	for _, on := range []string{"trust", "since"} {
+		virtual(t, func(t *testing.T, h *host) {
+			d, o, _ := h.trusted()
+			root := d.on("", "", "0", "")
+			first := d.on(root, "", "1", "")
+			if on == "since" {
+				o.Trust.Policy.Since = first
+			}
+			pass(t, New(o))
+			second := d.on(first, "alice@acme", "2", "")
+			pass(t, New(o))
+			o.Trust.Policy.Since = root
+			a := New(o)
+			pass(t, a)
+			is(t, a, "web", reconcile.Converged, "2")
+			if s := sourceOf(t, a); (s.Blocked == second) != (on == "trust") || s.Blocked != "" && !strings.Contains(s.Error, spec.Short(first)) {
+				t.Fatalf("on %s: %+v", on, s)
+			}
+		})
+	}
+}
+
+// A clock that is far behind says nothing about when a key was seen.
+func TestSeenByAWrongClock(t *testing.T) {
+	virtual(t, func(t *testing.T, h *host) {
+		d, o, _ := h.trusted()
+		first := d.on("", "alice@acme", "1", "")
+		pass(t, New(o))
+		next := d.on(first, "alice@acme", "2", "")
+		d.of[next].at = time.Now().Add(24 * time.Hour)
+		pass(t, New(o))
+		if m := d.Memory(); m.Sighted != nil {
+			t.Fatalf("%+v", m.Sighted)
+		}
+	})
 }
 
 // A key is judged by when the host first saw what it signed, whichever process

@@ -61,6 +61,9 @@ type Warrant struct {
 	// News is the date of the newest commit that somebody signed, among those
 	// that were accepted with it; zero if none of them was signed.
 	News time.Time `json:"news,omitzero"`
+	// Loose: what its history begins with was taken on trust, because since
+	// named nothing then. A since that is named later is judged from.
+	Loose bool `json:"loose,omitempty"`
 }
 
 // Verified reports whether the commit was judged, and not taken as it came.
