@@ -14,7 +14,7 @@ import (
 // in it, and so many of those that may have changed the declaration. Where more
 // would have to be asked, whoever may have changed it counts as who did.
 const (
-	maxBatch  = 2000
+	maxBatch  = 5000
 	maxAlone  = 300 // on a host that never took the service
 	maxStates = 30
 	maxFacts  = 10_000
@@ -55,16 +55,21 @@ type facts struct {
 	changes map[string][]string // "prod/web 1.4.3" -> emails of its changes
 	moves   map[string]bool     // "prod/web": moves its release and names no change
 	tells   map[string]bool     // environments, or Everywhere, whose declarations it may change
+	vouches []string            // commits that its maker signs for
 	by      []string            // who answers for it
 }
 
 // Authors are who made a batch: whose changes a release carries by the trailers
-// of the commits that brought it, and who signed the commits that changed the
-// declaration, or moved a release and did not say what it carries. Where no
-// signature counts, it is whom the commit names. An error is the history's: then
-// nobody knows.
+// of the commits that brought it, and who signed, or vouched for, the commits
+// that changed the declaration, or moved a release and did not say what it
+// carries. Where no signature counts, it is whom the commit names. An error is
+// the history's: then nobody knows.
 func (w *Writers) Authors(ctx context.Context, b Batch) ([]string, error) {
 	commits, err := w.commits(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	vouchers, err := w.vouchers(ctx, commits, b.At)
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +81,7 @@ func (w *Writers) Authors(ctx context.Context, b Batch) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
+		by := slices.Concat(f.by, vouchers[c])
 		if b.From != "" || !brought {
 			for release, emails := range f.changes {
 				if release == key+" "+b.Version || b.From != "" && strings.HasPrefix(release, key+" ") {
@@ -83,7 +89,7 @@ func (w *Writers) Authors(ctx context.Context, b Batch) ([]string, error) {
 				}
 			}
 			if f.moves[key] && !b.Back {
-				out, brought = append(out, f.by...), true
+				out, brought = append(out, by...), true
 			}
 		}
 		if told || !f.tells[Everywhere] && !f.tells[b.Environment] {
@@ -96,11 +102,27 @@ func (w *Writers) Authors(ctx context.Context, b Batch) ([]string, error) {
 			}
 		}
 		if did {
-			out = append(out, f.by...)
+			out = append(out, by...)
 			told = b.From == ""
 		}
 	}
 	return unique(out), nil
+}
+
+// vouchers are who signed for others' commits: what those do is theirs too, or
+// somebody could leave their own change unsigned, vouch for it, and approve it.
+func (w *Writers) vouchers(ctx context.Context, commits []string, at time.Time) (map[string][]string, error) {
+	out := map[string][]string{}
+	for _, c := range commits {
+		f, err := w.of(ctx, c, at)
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range f.vouches {
+			out[v] = append(out[v], f.by...)
+		}
+	}
+	return out, nil
 }
 
 // commits are those of a batch, the newest first.
@@ -188,6 +210,7 @@ func (w *Writers) answer(c Commit, at time.Time) []string {
 //	Drydock-Release: staging/web 1.4.2 1.4.3 sha256:…
 //	Drydock-Change: web <hash> <time> <email> <pull request or -> <subject>
 func (f *facts) read(c Commit) {
+	f.vouches = c.Trailers("Drydock-Vouch")
 	emails := map[string][]string{}
 	for _, v := range c.Trailers("Drydock-Change") {
 		if words := strings.SplitN(v, " ", 6); len(words) >= 4 {

@@ -94,6 +94,15 @@ func TestAuthors(t *testing.T) {
 		{"whom an unsigned commit names", func(r *repo, from string) string {
 			return r.on(from, files{"prod/spec.hcl": spelled(2)}, unsigned())
 		}, []string{"nobody@acme"}, true, false, false},
+		{"whoever vouched for it", func(r *repo, from string) string {
+			a := r.on(from, files{"prod/spec.hcl": spelled(2)}, unsigned())
+			return r.on(a, nil, by("bob@acme"), vouching(a))
+		}, []string{"bob@acme", "nobody@acme"}, true, false, false},
+		{"whoever vouched for another commit", func(r *repo, from string) string {
+			a := r.on(from, files{"README.md": "x"}, unsigned())
+			b := r.on(a, files{"prod/spec.hcl": spelled(2)}, by("carol@acme"))
+			return r.on(b, nil, by("bob@acme"), vouching(a))
+		}, []string{"carol@acme"}, true, false, false},
 		{"on a new host", func(r *repo, from string) string {
 			a := r.on(from, files{"prod/spec.hcl": spelled(2)}, by("carol@acme"))
 			b := r.on(a, files{"prod/spec.hcl": spelled(3)}, by("bob@acme"))

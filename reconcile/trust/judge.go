@@ -254,6 +254,9 @@ func (t *trial) changesNothing(ctx context.Context, hash string, c Commit) (bool
 		return false, nil
 	}
 	changes, err := t.history.Changed(ctx, c.Parents[0], hash)
+	if errors.Is(err, ErrUnfit) {
+		return false, nil // what it holds is said when its own turn comes
+	}
 	return len(changes) == 0, err
 }
 
