@@ -87,8 +87,21 @@ func (h *host) start() {
 		Host: spec.Host{Name: "web-1", Environment: "prod", OS: "linux", Arch: "amd64"}, Parallel: 8, Alone: true, Version: "1.0.0",
 		Source: following{h.source}, Trust: &hostagent.Trust{Policy: h.policy, Keys: h.keys, History: h.source.History()},
 		Journal: h.journal, Drivers: drivers, Log: slog.New(slog.DiscardHandler), Now: h.now,
-		Jitter: func(d time.Duration) time.Duration { return d }, Boot: "boot-1",
+		Jitter: func(d time.Duration) time.Duration { return d }, Boot: "boot-1", Rename: h.rename,
 	})
+}
+
+// rename is what drivers keep of a service.
+func (h *host) rename(from, to string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, of := range []map[string]string{h.place, h.process} {
+		if version, ok := of[from]; ok {
+			of[to] = version
+			delete(of, from)
+		}
+	}
+	return nil
 }
 
 // stop ends what start began; the state directory stays.
@@ -218,13 +231,31 @@ func (s *stage) plays(t *testing.T, row row) {
 		s.host.policy.Roles = slices.Clone(s.host.policy.Roles)
 		row.policy(&s.host.policy)
 	}
-	head := row.make(s.repo, s.base)
+	base := s.base
+	if row.first != nil {
+		base = row.first(s.repo, s.base)
+		s.repo.Push(base)
+		synctest.Test(t, func(t *testing.T) {
+			s.host.start()
+			defer s.host.stop()
+			if st := s.host.pass(); st.Commit != base || st.Source.Error != "" {
+				t.Fatalf("the first head is not taken: %+v", st)
+			}
+		})
+	}
+	head := row.make(s.repo, base)
 	s.repo.Push(head)
+	if row.then != nil {
+		row.then(s)
+	}
+	if row.head != nil {
+		head = row.head(s.repo, head)
+	}
 	before := s.host.running()
 	synctest.Test(t, func(t *testing.T) {
 		s.host.start()
 		defer s.host.stop()
-		row.holds(t, s.host, s.base, head, before)
+		row.holds(t, s.host, base, head, before)
 	})
 }
 
@@ -240,10 +271,19 @@ func (row row) holds(t *testing.T, h *host, base, head string, before map[string
 	if row.refused() {
 		want = base
 	}
+	if row.lost && st.Commit == "" {
+		st.Commit = want
+	}
+	if row.lost && mark == "" {
+		mark = want
+	}
 	if st.Commit != want || mark != want {
 		t.Errorf("the accepted commit is %s, and %s in the clone; want %s. It says: %s", st.Commit, mark, want, st.Source.Error)
 	}
-	maps.Copy(before, row.runs)
+	if maps.Copy(before, row.runs); row.moved {
+		before["store"] = before["shop"]
+		delete(before, "shop")
+	}
 	if is := h.running(); !maps.Equal(is, before) {
 		t.Errorf("it runs %v, want %v", is, before)
 	}
@@ -270,7 +310,7 @@ func (row row) holds(t *testing.T, h *host, base, head string, before map[string
 			t.Errorf("it does not say %q: %s", part, said)
 		}
 	}
-	if !st.Source.Verified {
+	if !st.Source.Verified && !row.lost {
 		t.Error("it says that nothing is verified")
 	}
 }

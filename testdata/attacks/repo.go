@@ -41,6 +41,30 @@ type Repo struct {
 // Files are contents by path. Some contents mean something else.
 type Files map[string]string
 
+// Entry is a tree's entry for the path "" of its folder: nobody else writes it.
+func (r *Repo) Entry(mode, name, kind, content string) string {
+	raw, _ := hex.DecodeString(r.Object(kind, []byte(content)))
+	return mode + " " + name + "\x00" + string(raw)
+}
+
+// Tag writes a tag object, signed as git does.
+func (r *Repo) Tag(k *Key, name, kind, hash string) string {
+	text := fmt.Sprintf("object %s\ntype %s\ntag %s\ntagger %s <%s> %d +0000\n\nA release\n", hash, kind, name, "x", k.Name, r.clock.Unix())
+	return r.Object("tag", []byte(text+k.Commit([]byte(text))))
+}
+
+// Remove takes an object, or another file, out of the repository.
+func (r *Repo) Remove(name string) {
+	r.T.Helper()
+	if len(name) == 40 {
+		delete(r.seen, name)
+		name = filepath.Join("objects", name[:2], name[2:])
+	}
+	if err := os.RemoveAll(filepath.Join(r.Dir, name)); err != nil {
+		r.T.Fatal(err)
+	}
+}
+
 // Contents that are no plain file's.
 const (
 	Gone       = "\x00gone"
@@ -138,6 +162,9 @@ func (r *Repo) Tree(all Files) string {
 	var list []entry
 	folders := map[string]Files{}
 	for path, content := range all {
+		if path == "" { // an entry as its bytes are
+			continue
+		}
 		if top, below, ok := strings.Cut(path, "/"); ok {
 			if folders[top] == nil {
 				folders[top] = Files{}
@@ -170,6 +197,7 @@ func (r *Repo) Tree(all Files) string {
 	}
 	slices.SortFunc(list, func(a, b entry) int { return strings.Compare(order(a), order(b)) })
 	var b bytes.Buffer
+	b.WriteString(all[""])
 	for _, e := range list {
 		raw, _ := hex.DecodeString(e.hash)
 		fmt.Fprintf(&b, "%s %s\x00%s", e.mode, e.name, raw)

@@ -168,7 +168,10 @@ func rowsOfApprovals() []row {
 		taken("a block lowered, as those agree whom it asked", itemLowered, ruleStricter, ballot{files: lowered(1, Carol()), by: Bob(), who: []*Key{Alice(), Carol()}}),
 		waits("a block raised", itemLowered, ruleStricter, ballot{files: lowered(3, Alice(), Bob(), Carol()), by: Carol(), who: ab}, "for 3 people"),
 		taken("a block raised, as all agree", itemLowered, ruleStricter, ballot{files: lowered(3, Alice(), Bob(), Carol()), by: Carol(), who: []*Key{Alice(), Bob(), Carol()}}),
-		waits("a service under a new name, in the same place", itemLowered, ruleStricter, ballot{files: Files{"prod/shop.hcl": strings.Replace(Service("shop", "1.1"), "install", "# moved\n  install", 1)}, by: Alice()}, "for 2 people"),
+		{name: "a service under a new name, in the same place", item: itemLowered, rule: ruleStricter, waits: "approval store", says: []string{"for 2 people"},
+			make: files(Files{"prod/shop.hcl": strings.ReplaceAll(Service("store", "1.1"), "/srv/store", "/srv/shop")})},
+		{name: "a service that has moved to a new name", item: itemLowered, rule: ruleStricter, waits: "approval store", says: []string{"for 2 people"}, moved: true,
+			make: files(Files{"prod/shop.hcl": strings.ReplaceAll(Service("store", "1.1"), "/srv/store", "/srv/shop") + "moved {\n  from = \"shop\"\n  to   = \"store\"\n}\n"})},
 
 		waits("a hook under approvals of before", itemChanged, ruleSpec, ballot{who: ab, by: Carol(), late: with(hook)}, "another declaration"),
 		waits("the artifact's source under approvals of before", itemChanged, ruleSpec, ballot{who: ab, by: Carol(), late: Files{"prod/shop.hcl": strings.Replace(Shop("1.1"), "https://artifacts", "https://evil", 1)}}, "another declaration"),
@@ -181,7 +184,6 @@ func rowsOfApprovals() []row {
 		waits("a declaration changed, and the release not", itemChanged, ruleSpec, ballot{files: Files{"prod/shop.hcl": Shop("1.0", hook)}, by: Carol()}, "nobody has approved"),
 
 		waits("approvals of one who wrote it, alone", "", ruleCount, ballot{files: lowered(1, Alice()), by: Alice(), who: ab}, "alice@acme.example made it, and nobody approves alone what they made"),
-		waits("approvals of one who vouched for it, alone", "", ruleCount, ballot{}, "for 2 people"),
 		taken("approvals of one who wrote it, and of another", "", ruleCount, ballot{files: with(hook), by: Alice(), who: ab}),
 
 		{name: "no approvals where the host asks for some", rule: ruleStricter, policy: floor(1), make: bump(By(Bumper())), waits: "approval web", says: []string{"this host asks for one person"}},
@@ -206,18 +208,74 @@ func rowsOfApprovals() []row {
 			return r.Merge(base, bump(By(Bumper()))(r, base), nil, forge, Dated(Noon()))
 		}},
 	}
-	// What does the same thing twice is no approval.
-	back := func(name string, policy func(*trust.Policy), waits string, who ...*Key) row {
-		return row{name: name, rule: ruleBackOnce, policy: policy, waits: waits, runs: map[string]string{"web": "1.0"}, make: func(r *Repo, base string) string {
-			c := r.On(base, Files{web: Service("web", "1.0")}, By(Roller()))
-			s := r.Approving(c, "web")
-			s.Expires = Noon().Add(-time.Hour)
-			all := r.Signed(s, Alice(), Bob())
-			maps.Copy(all, r.Approved(c, "web", who...))
-			return r.On(c, all, By(CI()))
-		}}
+	// back goes to web 1.1, which the host ran, and which was approved for some time.
+	back := func(name, waits string, expires time.Time, who ...*Key) row {
+		return row{name: name, rule: ruleBackOnce, waits: waits, runs: map[string]string{"web": "1.1"},
+			first: bump(By(Bumper())),
+			then:  func(s *stage) { s.host.policy.Approvals = map[string]int{"prod": 2} },
+			make: func(r *Repo, base string) string {
+				c := r.On(base, Files{web: Service("web", "1.1")}, By(Roller()))
+				s := r.Approving(c, "web")
+				s.Expires = expires
+				all := r.Signed(s, Alice(), Bob())
+				maps.Copy(all, r.Approved(c, "web", who...))
+				return r.On(c, all, By(CI()))
+			}}
 	}
-	expiredOnly := back("back to a release whose approvals expired", floor(2), "approval web")
+	expiredOnly := back("back to a release whose approvals expired", "approval web", Noon().Add(-time.Hour))
 	expiredOnly.runs, expiredOnly.says = nil, []string{"approved once, which has expired"}
-	return append(rows, expiredOnly, back("back to a release whose approvals expired, as one agrees", floor(2), "", Carol()))
+	rows = append(rows, expiredOnly,
+		back("back to a release whose approvals expired, as one agrees", "", Noon().Add(-time.Hour), Carol()),
+		back("back to a release whose approvals hold", "", Noon().Add(time.Hour)))
+
+	// made is a change of web that Alice answers for in some way, and approves.
+	made := func(name string, by *Key, how func(r *Repo, base string) string) row {
+		one := func(p *trust.Policy) { p.Approvals = map[string]int{"prod": 1} }
+		w := row{name: name, rule: ruleCount, policy: one, make: func(r *Repo, base string) string {
+			c := how(r, base)
+			return r.On(c, r.Approved(c, "web", by), By(CI()))
+		}}
+		if by.Name == Alice().Name {
+			w.waits, w.says = "approval web", []string{"alice@acme.example made it, and nobody approves alone what they made"}
+		} else {
+			w.runs = bumped
+		}
+		return w
+	}
+	hooked := Files{web: Service("web", "1.2", hook)}
+	patch := func(o ...Option) func(*Repo, string) string { return files(hooked, o...) }
+	vouched := func(r *Repo, base string) string {
+		c := r.On(base, hooked, forge)
+		return r.On(c, nil, Vouching(c))
+	}
+	branch := func(r *Repo, base string) string { return r.Merge(base, r.On(base, hooked), nil, forge) }
+	below := func(r *Repo, base string) string {
+		return r.On(r.On(base, Files{web: Service("web", "1.1", hook)}), Files{web: Service("web", "1.2", hook)}, By(Bumper()))
+	}
+	profile := func(r *Repo, base string) string {
+		c := r.On(base, Files{web: Service("web", "1.2", "  profile = \"p\"\n")}, By(Bob()))
+		return r.On(c, r.Edit(c, "profiles.hcl", ":80", ":81"))
+	}
+	change := func(r *Repo, base string) string {
+		return bump(By(Bumper()), Says("web 1.1 -> 1.2 (prod)\n\nDrydock-Release: prod/web 1.1 1.2 "+DigestOf("web1.2")+"\nDrydock-Change: web 4f2a91c 2026-11-20T10:00:00Z alice@acme.example - A change\n"))(r, base)
+	}
+	letters := func(r *Repo, base string) string {
+		return bump(By(Bumper()), Says("web 1.1 -> 1.2 (prod)\n\nDrydock-Release: prod/web 1.1 1.2 "+DigestOf("web1.2")+"\nDrydock-Change: web 4f2a91c 2026-11-20T10:00:00Z ALICE@Acme.Example - A change\n"))(r, base)
+	}
+	return append(rows,
+		made("approved by who signed the change", Alice(), patch()),
+		made("approved by another than who signed the change", Bob(), patch()),
+		made("approved by who signed the change with another key", Alice(), patch(By(named("alice's other key").As("alice@acme.example")))),
+		made("approved by who signed the change in another's name", Alice(), patch(From("bob@acme.example"))),
+		made("approved by another in whose name the change was signed", Bob(), patch(From("bob@acme.example"))),
+		made("approved by who vouched for the change", Alice(), vouched),
+		made("approved by another than who vouched for the change", Bob(), vouched),
+		made("approved by who signed the change on a branch", Alice(), branch),
+		made("approved by another than who signed the change on a branch", Bob(), branch),
+		made("approved by who signed the change below a bump", Alice(), below),
+		made("approved by another than who signed the change below a bump", Carol(), below),
+		made("approved by who changed the profile", Alice(), profile),
+		made("approved by who wrote the change that is released", Alice(), change),
+		made("approved by another than who wrote the change that is released", Bob(), change),
+		made("approved by who wrote the change under an address in other letters", Alice(), letters))
 }

@@ -15,6 +15,14 @@ type row struct {
 	rule string // the sentence that it tries
 	make func(r *Repo, base string) (head string)
 
+	// Before it the host is shown another head, and what it has may be changed.
+	first func(r *Repo, base string) string
+	then  func(s *stage)
+
+	moved bool                                // shop runs on under the name store
+	lost  bool                                // part of what the host had accepted is forgotten
+	head  func(r *Repo, pushed string) string // what is accepted, where it is not what was pushed
+
 	fault trust.Fault // "": it is a near miss, and taken
 	says  []string    // parts of what status says
 	other bool        // refused before anybody looks at signatures; fault means nothing
@@ -32,7 +40,7 @@ func (row row) refused() bool { return row.fault != "" || row.other }
 func (row row) attack() bool { return row.refused() || row.waits != "" }
 
 func rows() []row {
-	return slices.Concat(rowsOfSignatures(), rowsOfBytes(), rowsOfRoles(), rowsOfMerges(), rowsOfVouches(), rowsOfApprovals())
+	return slices.Concat(rowsOfSignatures(), rowsOfBytes(), rowsOfRoles(), rowsOfMerges(), rowsOfVouches(), rowsOfApprovals(), rowsOfRefs(), rowsOfTime())
 }
 
 // groups are how many rows run side by side.
@@ -52,7 +60,10 @@ func TestRows(t *testing.T) {
 				}
 				t.Run(row.name, func(t *testing.T) {
 					s := hostile
-					if !row.refused() || row.policy != nil {
+					switch {
+					case row.then != nil:
+						s = first.copy(t, nil) // the repository is changed too
+					case !row.refused() || row.policy != nil || row.first != nil:
 						s = first.copy(t, hostile.repo)
 					}
 					s.plays(t, row)
