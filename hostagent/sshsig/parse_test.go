@@ -267,14 +267,16 @@ func TestKeysThatFitSignaturesNobodyMade(t *testing.T) {
 }
 
 // TestNoByteCanBeChanged: whatever byte of an armored signature is another, it
-// does not verify.
+// does not verify. The frame is the same for all kinds, and some curves take
+// Go a hundred times as long as others: of those, some bytes will do.
 func TestNoByteCanBeChanged(t *testing.T) {
+	steps := map[string]int{"ecdsa-384": 7, "ecdsa-521": 41}
 	for name, k := range everyKind() {
 		good := by(k, "drydock", message).armor()
 		if err := parsed(t, by(k, "drydock", message)).Verify(message, "drydock"); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		for i := range good {
+		for i := 0; i < len(good); i += max(1, steps[name]) {
 			for _, b := range []byte{good[i] ^ 1, good[i] ^ 0x20, good[i] ^ 0x80, '\n', 'A', '='} {
 				if b == good[i] {
 					continue
