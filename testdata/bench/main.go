@@ -37,7 +37,7 @@ func main() {
 	quick := flag.Bool("quick", false, "rest for 20s instead of 60s")
 	asJSON := flag.Bool("json", false, "print JSON instead of a table")
 	flag.IntVar(&o.rounds, "rounds", 15, "`rounds` of each pair, at least 7")
-	flag.StringVar(&o.only, "only", "1,2,3,4,5,6", "the `figures` to measure")
+	flag.StringVar(&o.only, "only", "1,2,3,4,5,6,7", "the `figures` to measure")
 	flag.BoolVar(&o.keep, "keep", false, "leave the temporary directory in place")
 	flag.Parse()
 	o.rest = 60 * time.Second
@@ -86,7 +86,7 @@ func measure(ctx context.Context, o options) (r report, err error) {
 	for _, f := range []struct {
 		name string
 		take func(context.Context) ([]figure, error)
-	}{{"1", y.noop}, {"2", y.bumps}, {"3", y.passes}, {"4", y.many}, {"5", y.rest}, {"6", y.rotation}} {
+	}{{"1", y.noop}, {"2", y.bumps}, {"3", y.passes}, {"4", y.many}, {"5", y.rest}, {"6", y.rotation}, {"7", y.verify}} {
 		if !strings.Contains(o.only, f.name) {
 			continue
 		}
