@@ -51,7 +51,7 @@ func (b *ballot) entries(ctx context.Context, st *standing, elsewhere *handed) (
 		return nil, err
 	}
 	now := time.Now()
-	w := &clerk{ballot: b, standing: st, signers: signers, now: now}
+	w := &clerk{ballot: b, standing: st, signers: signers, now: now, makers: newMakers(st.repo, strangers{}, b.environment)}
 	switch {
 	case elsewhere != nil:
 		w.key = elsewhere.key
@@ -85,6 +85,7 @@ type clerk struct {
 	*ballot
 	*standing
 	signers *sshsig.Signers
+	makers  *makers
 	now     time.Time
 	key     sshsig.Key // whose; zero: nobody's yet
 	me      string
@@ -185,7 +186,7 @@ func (w *clerk) add(ctx context.Context, s trust.Statement, d *spec.Declared, or
 			return err
 		}
 	}
-	if e.authors, err = w.authorsOf(ctx, e, d); err != nil {
+	if e.authors, err = w.makers.of(ctx, s.Kind, s.Subject, e.base, w.head, w.now); err != nil {
 		return err
 	}
 	e.warnings = append(e.warnings, e.doubts()...)
@@ -211,22 +212,6 @@ func (w *clerk) since(ctx context.Context, base, environment, service string) (*
 		}
 	}
 	return nil, nil
-}
-
-// authorsOf are who made what is signed: the batch's or, where only the
-// declaration changed, who committed that.
-func (w *clerk) authorsOf(ctx context.Context, e *entry, d *spec.Declared) ([]string, error) {
-	if e.change != nil && len(e.change.Authors) > 0 {
-		return e.change.Authors, nil
-	}
-	if d == nil || e.base == "" || e.change == nil || e.change.Kind != spec.KindSpec {
-		return nil, nil
-	}
-	out, err := w.run(ctx, "log", "--no-merges", "--format=%ae", e.base+".."+w.head, "--", d.File)
-	if err != nil || out == "" {
-		return nil, err
-	}
-	return unique(strings.Split(out, "\n")), nil
 }
 
 // judge asks the rules of hosts who signed and who is missing, taking everybody

@@ -185,7 +185,11 @@ func (v *verifier) verify(ctx context.Context, s streams, base, head string, app
 	}
 	r.Blocker, r.Good = viewBlocker(blocker), err == nil
 	if approvals {
-		if r.Approvals, err = v.wants(ctx, r.Base, r.Head); err != nil {
+		from := r.Base
+		if base == "" {
+			from = "" // since is where trust began, and says nothing of what runs
+		}
+		if r.Approvals, err = v.wants(ctx, r.Base, from, r.Head); err != nil {
 			return err
 		}
 	}

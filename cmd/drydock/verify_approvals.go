@@ -25,8 +25,10 @@ type verifiedWants struct {
 }
 
 // wants goes through all that a commit declares and people have to agree to, as
-// each environment's hosts do, with the approval blocks of both commits.
-func (v *verifier) wants(ctx context.Context, base, head string) ([]verifiedWants, error) {
+// each environment's hosts do, with the approval blocks of both commits. from is
+// the commit that they run, "" if nobody said: then a batch is what came with the
+// newest commits.
+func (v *verifier) wants(ctx context.Context, base, from, head string) ([]verifiedWants, error) {
 	fsys, err := v.repo.FS(head)
 	if err != nil {
 		return nil, err
@@ -38,20 +40,19 @@ func (v *verifier) wants(ctx context.Context, base, head string) ([]verifiedWant
 	loader := spec.NewLoader()
 	is, _ := loader.Load(head, fsys)
 	was, _ := loader.Load(base, before)
-	changes, err := changesBetween(ctx, v.repo, base, head)
-	if err != nil {
-		return nil, err
-	}
 	out := []verifiedWants{}
 	for _, env := range is.Environments() {
 		if faults := is.Faults(env); len(faults) > 0 {
 			out = append(out, verifiedWants{Environment: env, Kind: "held", Signed: []string{}, Missing: []string{}, Why: "held at its last good commit: " + faults[0].Summary})
 			continue
 		}
+		made := newMakers(v.repo, v.keys, env)
 		rules := map[string]*spec.Approval{}
-		old, _ := was.Services(env)
-		for _, d := range old {
-			rules[d.Name] = d.Approval
+		if from != "" { // what they run has a rule too
+			old, _ := was.Services(env)
+			for _, d := range old {
+				rules[d.Name] = d.Approval
+			}
 		}
 		services, _ := is.Services(env)
 		overrides, _ := is.For(spec.Host{Environment: env})
@@ -62,15 +63,21 @@ func (v *verifier) wants(ctx context.Context, base, head string) ([]verifiedWant
 					ask.Rules = append(ask.Rules, *r)
 				}
 			}
-			for _, c := range changes[env+"/"+d.Name] {
-				ask.Authors = append(ask.Authors, c.Email)
+			names, _ := requires(d.Service)
+			if len(ask.Rules)+len(names) == 0 && v.policy.Approvals[env] == 0 {
+				continue // nobody is asked
 			}
-			ask.Authors = unique(ask.Authors)
+			if ask.Authors, err = made.of(ctx, ask.Kind, ask.Subject, from, head, v.now); err != nil {
+				return nil, err
+			}
 			out = append(out, v.service(fsys, d, ask)...)
 		}
 		removals, _ := is.Removals(env)
 		for _, r := range removals {
 			ask := trust.Ask{Kind: trust.Removal, Subject: trust.RemovalOf(env, r), Now: v.now}
+			if ask.Authors, err = made.of(ctx, ask.Kind, ask.Subject, from, head, v.now); err != nil {
+				return nil, err
+			}
 			out = append(out, wanted(ask, v.policy.Approve(ask, v.signed(fsys, ask.Kind, ask.Subject))))
 		}
 	}
