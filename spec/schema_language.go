@@ -38,7 +38,7 @@ func buildLanguage() *schema {
 					{name: "until", kind: kindTime, required: true, alike: true, doc: "When it ends."},
 				}},
 			{typ: "removed", many: true, labels: []label{{name: "name", doc: "the service"}},
-				doc:   "Stops and uninstalls a service: the only thing that ever does. One that merely vanished is left running.",
+				doc:   "Stops and uninstalls a service: the only thing that ever does. One that merely vanished is left running. A host with a trust section waits until people have approved it (drydock approve).",
 				attrs: []attribute{{name: "hosts", kind: kindLabels, required: true, alike: true, doc: "Labels that a host must have; {} means every host, and must be said."}}},
 			{typ: "moved", many: true, doc: "A service has a new name; nothing is restarted for it.",
 				attrs: []attribute{
