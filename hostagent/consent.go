@@ -219,7 +219,15 @@ func (c *consent) approval(p reconcile.ServicePlan, s reconcile.Surroundings) re
 	if c.unread != "" {
 		why = c.unread + "; " + why
 	}
-	return reconcile.Gate{Name: "approval", Reason: why + uncounted(d.Ignored, c.ignored[folder]), Missing: d.Missing, Until: until, Origin: at}
+	if a.Kind == trust.Approval && slices.ContainsFunc(inForce(p, s.Memory), func(r spec.Approval) bool { return !sameRule(p.Target.Approval, r) }) {
+		why += "; the rule by which this host last took it counts until another one is approved"
+	}
+	return reconcile.Gate{Name: "approval", Reason: why + c.uncounted(folder, d.Ignored), Missing: d.Missing, Until: until, Origin: at}
+}
+
+// sameRule reports whether a block asks for just what another does.
+func sameRule(a *spec.Approval, b spec.Approval) bool {
+	return a != nil && a.Required == b.Required && a.Authors == b.Authors && slices.Equal(a.From, b.From)
 }
 
 // untrusting is why nobody's signature counts, and what to do.
@@ -227,7 +235,6 @@ const untrusting = "this host has no trust section to check signatures by; write
 
 // ask is what a plan needs consent to, and the line that asks for it.
 func (c *consent) ask(p reconcile.ServicePlan, s reconcile.Surroundings) (trust.Ask, spec.Origin) {
-	r := s.Memory.Service(p.Service)
 	a := trust.Ask{Kind: trust.Approval, Subject: trust.SubjectOf(p.Target), Rollback: p.Rollback, Now: s.Now}
 	at := p.Target.Origin
 	before := inForce(p, s.Memory)
@@ -245,11 +252,16 @@ func (c *consent) ask(p reconcile.ServicePlan, s reconcile.Surroundings) (trust.
 	}
 	a.Rules = append(a.Rules, before...)
 	a.Authors = c.authors[a.Subject]
-	// What stands here although nothing is remembered of it was let in once.
-	found := p.Adopts && (r.Running == nil || r.Running.Foreign != "")
 	_, skip := skipsExpiry(p.Service, s)
-	a.SkipExpiry = found || skip
+	a.SkipExpiry = skip || asFound(p, s)
 	return a, at
+}
+
+// asFound reports whether a plan only remembers what stands here, although
+// nothing is remembered of it: it was let in once, and nothing begins with it.
+func asFound(p reconcile.ServicePlan, s reconcile.Surroundings) bool {
+	r := s.Memory.Service(p.Service)
+	return p.Adopts && (r.Running == nil || r.Running.Foreign != "")
 }
 
 // inForce are the approval blocks by which the service was last taken on this
@@ -339,7 +351,7 @@ func (c *consent) attestation(p reconcile.ServicePlan, s reconcile.Surroundings)
 	if d.Granted {
 		return reconcile.Gate{Until: until}
 	}
-	return reconcile.Gate{Name: "attestation", Reason: d.Why + uncounted(d.Ignored, c.ignored[folder]), Missing: d.Missing, Until: until, Origin: at[d.Missing[0]]}
+	return reconcile.Gate{Name: "attestation", Reason: d.Why + c.uncounted(folder, d.Ignored), Missing: d.Missing, Until: until, Origin: at[d.Missing[0]]}
 }
 
 // requiresOf are the attestations that the migrations of a plan require, sorted,
@@ -365,7 +377,7 @@ func requiresOf(p reconcile.ServicePlan) (requires []string, at map[string]spec.
 
 // freshness holds what is new back where nobody knows what is newest.
 func (c *consent) freshness(p reconcile.ServicePlan, s reconcile.Surroundings) reconcile.Gate {
-	if c.policy == nil {
+	if c.policy == nil || asFound(p, s) {
 		return reconcile.Gate{}
 	}
 	f := trust.Fresh(s.Memory.Heard, s.Now, c.policy.Freshness)
@@ -386,17 +398,22 @@ func turns(d trust.Decision, a trust.Ask) (at time.Time) {
 	return at
 }
 
-// uncounted says which files count for nothing, the first few of them.
-func uncounted(lists ...[]trust.Ignored) string {
+// uncounted says which files of a folder count for nothing, the first few of
+// them, by who signed them where that is known.
+func (c *consent) uncounted(folder string, ignored []trust.Ignored) string {
 	const most = 3
+	by := map[string]string{}
+	for _, s := range c.signed[folder] {
+		by[s.File] = strings.Join(s.Principals, " and ")
+	}
 	var out []string
-	all := slices.Concat(lists...)
+	all := slices.Concat(ignored, c.ignored[folder])
 	for _, i := range all[:min(most, len(all))] {
 		file := i.File[strings.LastIndexByte(i.File, '/')+1:]
 		if len(file) > 16 {
 			file = file[:12] + "…"
 		}
-		out = append(out, fmt.Sprintf("%s (%s)", cmp.Or(i.Who, file), i.Why))
+		out = append(out, fmt.Sprintf("%s (%s)", cmp.Or(i.Who, by[i.File], file), i.Why))
 	}
 	if more := len(all) - most; more > 0 {
 		out = append(out, fmt.Sprintf("and %d more", more))

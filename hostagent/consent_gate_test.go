@@ -186,7 +186,7 @@ func TestConsentGate(t *testing.T) {
 			s.signs("alice@acme")
 			s.signs("bob@acme")
 			s.files["profiles.hcl"] = strings.Replace(s.files["profiles.hcl"], "1s", "2s", 1)
-		}, "approval", []string{"alice@acme", "bob@acme", "carol@acme"}, "for another declaration", 0},
+		}, "approval", []string{"alice@acme", "bob@acme", "carol@acme"}, "not counted: alice@acme (it is for another declaration", 0},
 		{"a hook came under an approved release", func(s *scene) {
 			s.signs("alice@acme")
 			s.signs("bob@acme")
@@ -221,7 +221,7 @@ func TestConsentGate(t *testing.T) {
 			s.ran("1", two)
 			s.files["prod/web.hcl"] = declared("web", "2", one)
 			s.signs("alice@acme")
-		}, "approval", []string{"bob@acme", "carol@acme"}, "asks for 2 people", 30 * day},
+		}, "approval", []string{"bob@acme", "carol@acme"}, "the rule by which this host last took it counts until another one is approved", 30 * day},
 		{"a block that names others", func(s *scene) {
 			s.ran("1", two)
 			s.policy.Roles[0].Principals = append(s.policy.Roles[0].Principals, "dan@acme", "eve@acme")

@@ -83,7 +83,7 @@ func TestServiceThatReturnsKeepsItsRule(t *testing.T) {
 // Where the state was lost, what serves is adopted if people agreed to it once,
 // and otherwise runs on while they are asked.
 func TestFoundServiceAsksTheSame(t *testing.T) {
-	for name, row := range map[string]struct {
+	for name, c := range map[string]struct {
 		signed []string
 		late   time.Duration
 		state  reconcile.State
@@ -96,25 +96,26 @@ func TestFoundServiceAsksTheSame(t *testing.T) {
 			t.Run(name+map[bool]string{true: ", its journal rebuilt"}[rebuilt], func(t *testing.T) {
 				virtual(t, func(t *testing.T, h *host) {
 					o, _ := h.trusting()
+					o.Trust.Policy.Freshness = day // nothing begins, so that nothing has to be new
 					files := map[string]string{"prod/web.hcl": declared("web", "1", two)}
-					agree(t, files, "web", row.signed...)
+					agree(t, files, "web", c.signed...)
 					h.commit(files)
 					h.set(func() { h.place["web"], h.process["web"], h.in["web"] = "1", "1", true })
 					if rebuilt {
 						h.mark = h.head
 					}
-					elapse(row.late)
+					elapse(c.late)
 					a := New(o)
 					if rebuilt {
 						if err := a.Rebuild(t.Context()); err != nil {
 							t.Fatal(err)
 						}
-						if m := h.Memory(); (m.Service("web").Running != nil) != (row.state == reconcile.Converged) {
+						if m := h.Memory(); (m.Service("web").Running != nil) != (c.state == reconcile.Converged) {
 							t.Fatalf("rebuilt: %+v", m.Service("web"))
 						}
 					}
 					pass(t, a)
-					if row.state == reconcile.Converged {
+					if c.state == reconcile.Converged {
 						is(t, a, "web", reconcile.Converged, "1")
 						return
 					}

@@ -122,3 +122,26 @@ func TestSooner(t *testing.T) {
 		}
 	}
 }
+
+// What people's word was on while a release was fetched counts no longer where
+// the word ended meanwhile.
+func TestConsentIsAskedAgainAfterTheFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.wants(declared("web", "2"))
+		w.converge()
+		w.wants(declared("web", "3"))
+		w.consent = agreed{}
+		w.onDo["web/fetch/archive"] = func() { w.consent = nobody{} }
+		from := len(w.records)
+		_, outs := w.pass(w.engine())
+		if outs[0].Gate.Name != "approval" || !strings.HasSuffix(w.state(), "runs 2") {
+			t.Fatalf("%+v, %s", outs[0], w.state())
+		}
+		for _, r := range w.records[from:] {
+			if r.Commits {
+				t.Fatalf("%s, and nobody agrees any more", say(r))
+			}
+		}
+	})
+}

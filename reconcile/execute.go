@@ -154,6 +154,9 @@ func (c *carrying) prepare(life, until context.Context) Outcome {
 		return c.out
 	}
 	around := c.Look()
+	if g := TrustGate(c.plan, around); !g.Open() {
+		return c.shut(g, g.Until) // a fetch may take for ever, and people's word does not hold so long
+	}
 	ends := consentEnds(c.plan, around)
 	if g := TimingGate(c.plan, around); !g.Open() {
 		return c.shut(g, sooner(g.Until, ends))
