@@ -88,7 +88,7 @@ func releaseSchema() *schema {
 func artifactSchema() *schema {
 	return &schema{typ: "artifact", doc: "Where a release is downloaded from. Its digest always decides, and covers the file as downloaded.",
 		attrs: []attribute{
-			str("source", "The first place to ask.", urlOf("https", "http", "file", "oci")),
+			str("source", "The first place to ask. Link-local addresses are never asked. A redirect is followed five times at most: from https to https only, and to no place nearer to the host, such as from the internet to a private network. The agent's HTTPS_PROXY, HTTP_PROXY and NO_PROXY are used.", urlOf("https", "http", "file", "oci")),
 			{name: "mirrors", kind: kindStrings, form: urlOf("https", "http", "file", "oci"), doc: "Asked in order when the source does not deliver."},
 			{name: "headers", kind: kindTexts, doc: "HTTP headers for the source only: never sent to mirrors or redirects."},
 		}}

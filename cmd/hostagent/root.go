@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"path/filepath"
 	"strings"
 	"time"
@@ -52,6 +53,9 @@ type flags struct {
 
 // Main runs one command line and returns its exit code.
 func Main(ctx context.Context, args []string, s Streams) int {
+	// net/http logs there what a server sends out of turn, past all that takes
+	// secrets out. What matters comes as an error.
+	log.SetOutput(io.Discard)
 	f := &flags{Streams: s, secrets: &hostagent.Secrets{}}
 	root := &cobra.Command{
 		Use:   "hostagent",
