@@ -34,7 +34,7 @@ func (a *Agent) trustNeeds(ctx context.Context, r resolved) []HostNeed {
 	if since := a.Trust.Policy.Since; since != "" && r.head == nil {
 		_, err := a.Trust.History.Commit(ctx, since)
 		if err != nil {
-			err = reconcile.HostFault(fmt.Errorf("the commit %s cannot be found behind the branch: %w", since, err), "Write one of this repository's commits, as git rev-parse prints it.")
+			err = reconcile.HostFault(err, "Write one of the branch's commits, as git rev-parse prints it.")
 		}
 		need("since", err)
 	}

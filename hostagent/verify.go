@@ -150,7 +150,7 @@ func (v *verifier) descends(ctx context.Context, mark, head, what string) error 
 		if ctx.Err() != nil {
 			return err
 		}
-		return fmt.Errorf("%s commit %s, which cannot be found behind the branch: %w. See that the branch and the repository are the right ones, and that since names a commit of them", what, mark, err)
+		return fmt.Errorf("nothing can be verified from the commit that %s: %w. See that url and branch are the right ones, and that since names a commit of that branch", what, err)
 	}
 	bases, err := v.History.MergeBases(ctx, mark, head)
 	if err != nil {

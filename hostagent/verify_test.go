@@ -159,7 +159,7 @@ func TestTrustThatComesLater(t *testing.T) {
 		"since itself":      {"second", "accepted", ""},
 		"no since":          {"", "on trust", ""},
 		"since elsewhere":   {"elsewhere", "", "does not descend from"},
-		"since of no place": {"nowhere", "", "cannot be found"},
+		"since of no place": {"nowhere", "", "nothing can be verified from the commit that since"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			virtual(t, func(t *testing.T, h *host) {

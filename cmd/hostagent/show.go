@@ -93,6 +93,10 @@ func printStatus(w io.Writer, st reconcile.HostStatus, now time.Time, running bo
 	}
 	fmt.Fprintln(w, head)
 	printSource(w, st.Source, now)
+	if len(st.Services) == 0 && st.Commit == "" && st.Source.Blocked != "" {
+		fmt.Fprintln(w, "no commit is accepted yet, so nothing is known of what should run here")
+		return
+	}
 	if len(st.Services) == 0 {
 		fmt.Fprintln(w, "no service is declared for this host")
 		return

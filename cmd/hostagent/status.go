@@ -36,10 +36,10 @@ func statusCommand(f *flags) *cobra.Command {
 				defer p.Close()
 				st, err = p.agent.Look(cmd.Context())
 			}
-			if err != nil && len(st.Services) == 0 {
+			if err != nil && len(st.Services) == 0 && st.Source.Blocked == "" {
 				return err
 			}
-			if !ran && st.Commit == "" && len(st.Services) == 0 {
+			if !ran && st.Commit == "" && len(st.Services) == 0 && st.Source.Blocked == "" {
 				return nothingYet(cfg)
 			}
 			return f.show(st, func() { printStatus(f.Out, st, time.Now(), true) })
