@@ -77,7 +77,7 @@ func TestMetricsSayWhatStatusSays(t *testing.T) {
 	web := reconcile.ServiceStatus{Name: "web", State: reconcile.Reverted,
 		Running: &reconcile.Running{Revision: spec.Revision{Version: "1.4.2", Digest: "sha256:ab", Spec: "cd"}, Since: now}}
 	a := &agent{status: reconcile.HostStatus{Environment: "prod", Commit: "4f2a", Paused: true,
-		Source: reconcile.SourceStatus{BehindSince: &behind}, Services: []reconcile.ServiceStatus{web, web, {Name: "new", State: reconcile.Waiting}}}}
+		Source: reconcile.SourceStatus{BehindSince: &behind, Verified: true, Blocked: "5a1b", Stale: "for a week"}, Services: []reconcile.ServiceStatus{web, web, {Name: "new", State: reconcile.Waiting}}}}
 	m := newMetrics(a)
 	m.Watch(reconcile.Progressed{Record: reconcile.Record{Kind: reconcile.Done, Service: "web", Phase: reconcile.Migrate}, Elapsed: 2 * time.Second})
 	m.Watch(reconcile.Progressed{Record: reconcile.Record{Kind: reconcile.Begun, Service: "web", Phase: reconcile.Migrate}})
@@ -95,7 +95,7 @@ func TestMetricsSayWhatStatusSays(t *testing.T) {
 		`drydock_service_state{service="new",state="waiting"} 1`,
 		`drydock_service_revision_info{digest="sha256:ab",service="web",spec="cd",version="1.4.2"} 1`,
 		`drydock_commit_info{commit="4f2a",environment="prod"} 1`,
-		`drydock_paused 1`, `drydock_source_behind_seconds 90`, `drydock_status_up 1`,
+		`drydock_paused 1`, `drydock_source_behind_seconds 90`, `drydock_source_verified 1`, `drydock_source_blocked 1`, `drydock_source_stale 1`, `drydock_status_up 1`,
 		`drydock_journal_bytes 4096`, `drydock_journal_records 7`,
 		`drydock_step_duration_seconds_sum{outcome="done",phase="migrate",service="web"} 2`,
 		`drydock_step_duration_seconds_count{outcome="done",phase="migrate",service="web"} 1`,
