@@ -3,8 +3,6 @@ package keyring
 import (
 	"slices"
 	"time"
-
-	"drydock/hostagent/sshsig"
 )
 
 // Knows reports whether some key of the files may sign in a principal's name at
@@ -18,10 +16,6 @@ func (k *Keys) Knows(principal, namespace string, at time.Time) bool {
 		return false
 	}
 	for _, e := range k.ssh.Entries() {
-		named := slices.ContainsFunc(e.Principals, func(p sshsig.Pattern) bool { return p.Literal() && !p.Negated && p.Text == principal })
-		if !named {
-			continue
-		}
 		who, err := k.ssh.Match(e.Key, namespace, at)
 		if err == nil && slices.Contains(literal(who), principal) {
 			return true
