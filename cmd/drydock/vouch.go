@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,7 +28,7 @@ func newVouch(s streams) *cobra.Command {
 	var place placeFlags
 	var key keyFlags
 	var yes bool
-	var output string
+	var config, output string
 	cmd := &cobra.Command{
 		Use:   "vouch COMMIT [--key FILE] [--yes]",
 		Short: "Sign for a commit that hosts do not accept as it is",
@@ -39,8 +40,8 @@ of somebody whose key is not listed.
 
 The commit's diff is shown, and what hosts read in it; the question that follows
 has no as its answer unless you say yes. COMMIT must be on the branch, and one that
-hosts still judge: what they accepted once, they ask about no more. A commit that
-is not meant must be taken off the branch instead: undoing it later leaves it there
+hosts still judge: what they accepted once, they ask about no more. With the
+hostagent.hcl of one, --config, that is asked first. A commit that is not meant must be taken off the branch instead: undoing it later leaves it there
 to be judged.`,
 		Example: `  drydock vouch 4f2a91c --push`,
 		Args:    cobra.ExactArgs(1),
@@ -50,12 +51,13 @@ to be judged.`,
 				return err
 			}
 			defer c.close()
-			v := &voucher{rev: args[0], key: key, yes: yes}
+			v := &voucher{rev: args[0], key: key, yes: yes, config: config}
 			return v.vouch(cmd.Context(), s, c, output)
 		},
 	}
 	place.register(cmd)
 	key.register(cmd)
+	cmd.Flags().StringVar(&config, "config", "", "a host's hostagent.hcl: refuse a commit that its hosts would take as it is, or judge no more")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "sign without asking, for scripts")
 	cmd.ValidArgsFunction = cobra.NoFileCompletions
 	outputFlag(cmd, &output, "text", "json")
@@ -64,11 +66,12 @@ to be judged.`,
 
 // voucher is somebody who vouches.
 type voucher struct {
-	rev  string
-	key  keyFlags
-	yes  bool
-	seen string // the commit that they said yes to
-	made vouched
+	rev    string
+	key    keyFlags
+	yes    bool
+	config string // a host's, "" for none
+	seen   string // the commit that they said yes to
+	made   vouched
 }
 
 func (v *voucher) vouch(ctx context.Context, s streams, c *clone, output string) error {
@@ -83,6 +86,9 @@ func (v *voucher) vouch(ctx context.Context, s streams, c *clone, output string)
 			return proposal{}, err
 		}
 		if v.seen != hash {
+			if err := v.needed(ctx, t, hash); err != nil {
+				return proposal{}, err
+			}
 			if err := v.show(ctx, s, t); err != nil {
 				return proposal{}, err
 			}
@@ -127,6 +133,42 @@ func (v *voucher) find(ctx context.Context, t tree) (string, error) {
 	v.made.Vouched = hash
 	v.made.Author, v.made.Subject, _ = strings.Cut(said, "\n")
 	return hash, nil
+}
+
+// needed asks a host, if one is named, whether it waits for this.
+func (v *voucher) needed(ctx context.Context, t tree, hash string) error {
+	if v.config == "" {
+		return nil
+	}
+	host, err := newVerifier(t.dir, v.config, "")
+	if err != nil {
+		return err
+	}
+	defer host.repo.Close()
+	if host.policy.Since == "" {
+		return nil // nobody knows where it began
+	}
+	judge := trust.Judge{Policy: host.policy, Keys: host.keys, History: host.repo.History(), Past: &trust.Past{}}
+	var found *trust.Reviewed
+	_, err = judge.Review(ctx, host.policy.Since, t.head, host.now, func(c trust.Reviewed) {
+		if c.Commit == hash {
+			found = &c
+		}
+	})
+	var blocker *trust.Blocker
+	switch {
+	case err != nil && !errors.As(err, &blocker):
+		return err
+	case found == nil && blocker != nil && blocker.Fault == trust.NotForward:
+		return err
+	case found == nil:
+		return fmt.Errorf("%s is behind %s, which hosts with %s took on trust (since): they ask about it no more, and vouching changes nothing", spec.Short(hash), spec.Short(host.policy.Since), v.config)
+	case found.Blocker == nil && len(found.By) > 0:
+		return fmt.Errorf("%s needs nobody to vouch for it: hosts with %s take it as it is (%s by %s)", spec.Short(hash), v.config, found.How, strings.Join(found.By, ", "))
+	case found.Blocker == nil:
+		return fmt.Errorf("%s needs nobody to vouch for it: hosts with %s take it as it is (%s)", spec.Short(hash), v.config, found.How)
+	}
+	return nil
 }
 
 // stands reports whether the same person vouched for it already, as far as the
