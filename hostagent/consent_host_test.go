@@ -350,3 +350,40 @@ func TestNobodyAgreesAloneToWhatTheyMade(t *testing.T) {
 		})
 	}
 }
+
+// What waits for people while the source is asked hears of what came in all the
+// same: the answer that it parked by was an older one.
+func TestApprovalHeardWhileTheSourceWasAsked(t *testing.T) {
+	virtual(t, func(t *testing.T, h *host) {
+		a, files, o := serving(t, h)
+		files["prod/web.hcl"] = declared("web", "2", two)
+		agree(t, files, "web", "alice@acme")
+		h.commit(files)
+		pass(t, a)
+		is(t, a, "web", reconcile.Waiting, "1")
+		l := &loop{Agent: New(o), ctx: t.Context(), life: t.Context(), forever: true, timer: time.NewTimer(time.Hour)}
+		agree(t, files, "web", "bob@acme")
+		h.commit(files)
+		r := l.resolver.follow(t.Context())
+		l.service("web").parked = true // by a look between the question and the answer
+		l.resolved(r)
+		<-l.finished
+		if m := h.Memory(); m.Service("web").Running.Service.Release.Version != "2" {
+			t.Fatal("it waits for what is there")
+		}
+	})
+}
+
+// Before any commit could be read nobody has agreed to anything.
+func TestNothingReadIsNoConsent(t *testing.T) {
+	virtual(t, func(t *testing.T, h *host) {
+		o, _ := h.trusting()
+		w, _ := wanted(t, map[string]string{"prod/web.hcl": declared("web", "1", two)})
+		a := New(o)
+		a.want = w
+		p := reconcile.ServicePlan{Service: "web", Purpose: reconcile.Deploy, Target: w.Services[0]}
+		if g := reconcile.TrustGate(p, a.surroundings()); g.Name != "approval" || !strings.Contains(g.Reason, "no commit could be read yet") {
+			t.Fatalf("%+v", g)
+		}
+	})
+}
