@@ -67,7 +67,7 @@ func TestAPastIsKept(t *testing.T) {
 
 // A past of another history, or of a branch that was given up, is not believed.
 func TestAPastOfAnotherHistory(t *testing.T) {
-	r, _, at := learnt(t)
+	r, ahead, at := learnt(t)
 	stranger := newRepo(t)
 	stranger.n, stranger.clock = 1000, stranger.clock.Add(1)
 	other := stranger.on("", files{"staging/web.hcl": service("web", "9.9")})
@@ -81,6 +81,9 @@ func TestAPastOfAnotherHistory(t *testing.T) {
 	fresh := &Past{}
 	if err := fresh.Learn(t.Context(), r, at[1]); err != nil || !reflect.DeepEqual(sorted(p), sorted(fresh)) {
 		t.Fatalf("%v\n%+v\n%+v", err, p, fresh)
+	}
+	if err := ahead.Learn(t.Context(), r, at[1]); err != nil || !reflect.DeepEqual(sorted(ahead), sorted(fresh)) {
+		t.Fatalf("it knows what came later: %v\n%+v", err, ahead)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
