@@ -127,14 +127,16 @@ func (v *verifier) refuse(m reconcile.Memory, l finding) error {
 func (v *verifier) ask(ctx context.Context, m reconcile.Memory, base, accepted, head string, now time.Time) (trust.Verdict, error) {
 	ctx, cancel := context.WithTimeout(ctx, judging)
 	defer cancel()
-	for _, mark := range []struct{ commit, what string }{
-		{v.Policy.Since, "since in this host's trust section names"}, {accepted, "this host has accepted"},
-	} {
-		if mark.commit == "" || mark.commit != base && mark.commit != accepted {
-			continue
-		}
-		if err := v.descends(ctx, mark.commit, head, mark.what); err != nil {
-			return trust.Verdict{}, err
+	if base != accepted { // the judge itself holds the head to its base, in words for one that was accepted
+		for _, mark := range []struct{ commit, what string }{
+			{base, "since in this host's trust section names"}, {accepted, "this host has accepted"},
+		} {
+			if mark.commit == "" {
+				continue
+			}
+			if err := v.descends(ctx, mark.commit, head, mark.what); err != nil {
+				return trust.Verdict{}, err
+			}
 		}
 	}
 	j := &trust.Judge{Policy: v.Policy, Keys: v.Keys, History: v.History, Past: &v.past, Seen: v.seen(ctx, m, base)}

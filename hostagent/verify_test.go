@@ -211,6 +211,27 @@ func TestTrustThatComesLater(t *testing.T) {
 	}
 }
 
+// A head must descend from what was accepted before there was trust as well as
+// from since.
+func TestForwardFromBoth(t *testing.T) {
+	virtual(t, func(t *testing.T, h *host) {
+		d, o, _ := h.trusted()
+		first := d.on("", "alice@acme", "1", "")
+		second := d.on(first, "alice@acme", "2", "")
+		before := o
+		before.Trust = nil
+		pass(t, New(before))
+		beside := d.on(first, "alice@acme", "3", "")
+		o.Trust.Policy.Since = first
+		a := New(o)
+		pass(t, a)
+		is(t, a, "web", reconcile.Converged, "2")
+		if s := sourceOf(t, a); s.Blocked != beside || d.Memory().Accepted != second || !strings.Contains(s.Error, "git merge "+second) {
+			t.Fatalf("%+v", s)
+		}
+	})
+}
+
 // A since that is written later holds for what was let in before, if that began
 // on trust; what was verified from a since is not judged by another.
 func TestSinceThatComesLater(t *testing.T) {
@@ -426,7 +447,7 @@ func TestOnlyForwardAndOnlyAllowed(t *testing.T) {
 			accepted := since
 			a := New(o)
 			pass(t, a)
-			for range rapid.IntRange(1, 12).Draw(rt, "events") {
+			for range rapid.IntRange(1, 6).Draw(rt, "events") {
 				some := func(what string) string { return rapid.SampledFrom(all).Draw(rt, what) }
 				commit := func(parent, by, v, message string) string {
 					c := d.on(parent, by, v, message)
