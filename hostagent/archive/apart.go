@@ -105,6 +105,9 @@ func (s *said) read(ctx context.Context) (status string, result []byte) {
 	defer stop()
 	word, _ := io.ReadAll(io.LimitReader(s.status, maxResult))
 	result, _ = io.ReadAll(io.LimitReader(s.result, maxResult))
+	// One that goes on talking must not wait for a listener.
+	s.status.Close()
+	s.result.Close()
 	return string(word), result
 }
 

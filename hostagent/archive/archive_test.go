@@ -34,6 +34,9 @@ func TestMain(m *testing.M) {
 	if code, ours := Unpacker(os.Args); ours {
 		os.Exit(code)
 	}
+	if code, ours := takenOver(os.Args); ours {
+		os.Exit(code)
+	}
 	os.Exit(m.Run())
 }
 
