@@ -116,7 +116,7 @@ func installs() *schema {
 			}},
 			{typ: "git", doc: "A source tree at a commit, with an optional build. The release's digest is git:<commit>, of a commit that a branch or tag leads to. Files are as they were committed: no filters, hooks or line endings; a tree with submodules or Git LFS pointers is refused.", attrs: []attribute{
 				installPath(), str("url", "The repository: https://, ssh://, git://, file://, user@host:path, or a path on the host. The host's own source.ssh_key, known_hosts and ca serve for it too; source.token only where scheme and host are the same as the source's.", gitURL()),
-				argv("build", "Run in the fetch phase, in the new tree, before that has its final name: $DRYDOCK_RELEASE_DIR, for tools that write absolute paths into what they make.", false),
+				argv("build", "Run in the fetch phase, in the new tree, before that has its final name: $DRYDOCK_RELEASE_DIR, for tools that write absolute paths into what they make. It has the network, reads the system, and writes to the tree, to $TMPDIR, which is its own, and to $HOME; that is $TMPDIR too if the user has no home, or one that holds releases. It cannot write to /tmp, and sudo gains it nothing.", false),
 				keep(), user("Who owns the tree and runs the build; default: who runs the agent."),
 				{name: "timeout", kind: kindDuration, def: late, lowest: int64(time.Millisecond), doc: "How long the fetch may take, and then the build."},
 			}},
@@ -204,7 +204,7 @@ func checks() *schema {
 func runs() *schema {
 	phases := []string{"fetch", "drain", "install", "migrate", "start", "check", "undrain"}
 	return &schema{typ: "run", many: true, labels: []label{{name: "name", doc: "the hook's name"}},
-		doc: "A hook: a command before or after a phase. A service's hook replaces its profile's hook of the same name.",
+		doc: "A hook: a command before or after a phase. A service's hook replaces its profile's hook of the same name. It runs as the service's user, confined, as migrations, checks and drains by command are (what install and start run is not): it has the network and what its user may do, but for the agent's state, secrets and /etc/drydock, root's and the host's keys, disks and kernel switches; in a directory above one of these nothing new can be made; sudo and other setuid programs gain it nothing. Where the kernel has no Landlock, its user alone is what limits it.",
 		attrs: []attribute{
 			{name: "before", kind: kindString, words: phases, doc: "The phase that it runs before; this or after."},
 			{name: "after", kind: kindString, words: phases, doc: "The phase that it runs after; this or before."},
