@@ -68,7 +68,7 @@ var crimes = map[string]func(string) error{
 		return fmt.Errorf("it has %d parts", len(all))
 	},
 	"hang":   func(string) error { select {} },
-	"vanish": func(string) error { return unix.Kill(os.Getpid(), unix.SIGKILL) },
+	"vanish": func(string) error { return unix.Tgkill(os.Getpid(), os.Getpid(), unix.SIGKILL) },
 	"exit":   func(string) error { fmt.Fprintln(os.Stderr, "fatal error: so it goes"); os.Exit(2); return nil },
 	"talk": func(string) error {
 		for range 1000 {
