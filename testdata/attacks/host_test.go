@@ -82,6 +82,7 @@ func (h *host) start() {
 	drivers := &hostagent.Registry{}
 	drivers.Add("install", "archive", h)
 	drivers.Add("start", "process", h)
+	drivers.Add("migrate", "command", h)
 	drivers.Add("run", "command", h)
 	h.agent = hostagent.New(hostagent.Options{
 		Host: spec.Host{Name: "web-1", Environment: "prod", OS: "linux", Arch: "amd64"}, Parallel: 8, Alone: true, Version: "1.0.0",

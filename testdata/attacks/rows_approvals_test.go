@@ -16,8 +16,14 @@ const (
 	ruleSpec     = "A change of spec is approved like a release, as are `removed` and `hostagent`."
 	ruleStricter = "The rule in force is the stricter of the last accepted commit's and the new one's, never below the host's floor."
 	ruleBackOnce = "A rollback to a release whose approval expired needs one person."
+	ruleAttest   = "Attestations bind environment, service, version, digest and spec; a migration waits for those that it requires."
+	ruleOverride = "An override is signed, expires, and skips the expiry of approvals, never approvals."
 	ruleFresh    = "Freshness: nothing newer accepted for so long: no new rollouts or installs, everything keeps running, and it is said."
 )
+
+func override(until string) string {
+	return fmt.Sprintf("override \"an emergency\" {\n  skip  = [\"approval-expiry\"]\n  until = %q\n}\n", until)
+}
 
 var sold = map[string]string{"shop": "1.1"}
 
@@ -242,6 +248,36 @@ func rowsOfApprovals() []row {
 		}
 		return w
 	}
+	// attested is web 1.2 with a migration that somebody has to attest for.
+	migrate := "  migrate \"command\" {\n    command  = [\"m\"]\n    check    = [\"c\"]\n    requires = [\"index-built\"]\n  }\n"
+	attested := func(name string, taken bool, edit func(*trust.Statement), who ...*Key) row {
+		w := row{name: name, rule: ruleAttest, make: func(r *Repo, base string) string {
+			c := r.On(base, Files{web: Service("web", "1.2", migrate)})
+			s := r.Approving(c, "web")
+			s.Kind, s.Name = trust.Attestation, "index-built"
+			if edit != nil {
+				edit(&s)
+			}
+			return r.On(c, r.Signed(s, who...), By(Operator()))
+		}}
+		if w.runs = bumped; !taken {
+			w.runs, w.waits, w.says = nil, "attestation web", []string{"attest index-built", "drydock attest web --env prod"}
+		}
+		return w
+	}
+	rows = append(rows,
+		attested("an attestation", true, nil, Alice()),
+		attested("no attestation", false, nil),
+		attested("an attestation by a robot", false, nil, Robot()),
+		attested("an attestation of something else", false, func(s *trust.Statement) { s.Name = "index" }, Alice()),
+		attested("an attestation for another declaration", false, func(s *trust.Statement) { s.Spec = strings.Repeat("0", 64) }, Alice()),
+		attested("an attestation that has expired", false, func(s *trust.Statement) { s.Expires = Noon() }, Alice()),
+		attested("an approval in the place of an attestation", false, func(s *trust.Statement) { s.Kind, s.Name = trust.Approval, "" }, Alice(), Bob()),
+		row{name: "approvals that have expired, and an override of that", rule: ruleOverride, runs: sold, make: ballot{who: ab, edit: expired, by: Carol(), late: Files{"prod/o.hcl": override("2026-11-23T00:00:00Z")}}.make},
+		row{name: "approvals that have expired, and an override that has too", rule: ruleOverride, waits: "approval shop", says: []string{"it expired"}, make: ballot{who: ab, edit: expired, by: Carol(), late: Files{"prod/o.hcl": override("2026-11-22T00:00:00Z")}}.make},
+		row{name: "no approvals, and an override of their expiry", rule: ruleOverride, waits: "approval shop", says: []string{"nobody has approved"}, make: ballot{by: Carol(), late: Files{"prod/o.hcl": override("2026-11-23T00:00:00Z")}}.make},
+		row{name: "an override by who may freeze", rule: ruleOverride, fault: trust.NotAllowed, says: []string{"takes any in prod"}, make: files(Files{"prod/o.hcl": override("2026-11-23T00:00:00Z")}, By(Freezer()))})
+
 	hooked := Files{web: Service("web", "1.2", hook)}
 	patch := func(o ...Option) func(*Repo, string) string { return files(hooked, o...) }
 	vouched := func(r *Repo, base string) string {
