@@ -32,6 +32,8 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
 		Setup: func(e *testscript.Env) error {
 			e.Vars = append(e.Vars, gitTestEnv(e.WorkDir)...)
+			// Under -race every process would sleep for a second as it ends.
+			e.Vars = append(e.Vars, "GORACE=atexit_sleep_ms=0")
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
