@@ -156,6 +156,9 @@ func TestNothingGivesWayToWhatNobodyAgreedTo(t *testing.T) {
 			t.Fatalf("%+v", s)
 		}
 		h.set(func() { delete(h.onDo, "web/start/process") })
+		pass(t, a)
+		elapse(time.Hour)
+		is(t, a, "web", reconcile.Waiting, "2") // it is tried on, until its end
 		agree(t, files, "web", "alice@acme", "bob@acme")
 		h.commit(files)
 		pass(t, a)
