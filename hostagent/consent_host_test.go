@@ -370,7 +370,10 @@ func TestApprovalHeardWhileTheSourceWasAsked(t *testing.T) {
 		r := l.resolver.follow(t.Context())
 		l.service("web").parked = true // by a look between the question and the answer
 		l.resolved(r)
-		<-l.finished
+		select {
+		case <-l.finished:
+		case <-time.After(time.Minute):
+		}
 		if m := h.Memory(); m.Service("web").Running.Service.Release.Version != "2" {
 			t.Fatal("it waits for what is there")
 		}
