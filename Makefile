@@ -12,6 +12,10 @@ FUZZTIME ?= 30s
 # installs it; in the full run they fail instead.
 export DRYDOCK_TEST_FULL ?= $(if $(filter 0,$(shell id -u)),1,)
 
+# A race build sleeps for a second at the end of each process, and the tests
+# start thousands; what their last moment could show, the tests wait for.
+export GORACE ?= atexit_sleep_ms=0
+
 .PHONY: test deps bench fuzz mutants lint build packages clean
 
 build:
