@@ -214,8 +214,10 @@ func TestPackagedExample(t *testing.T) {
 	var all strings.Builder
 	for line := range strings.Lines(src) {
 		text := strings.TrimSpace(line)
-		if rest, ok := strings.CutPrefix(text, "# "); ok && strings.Contains(rest, " = ") || strings.HasPrefix(rest, "coordinate") {
-			line = rest + "\n"
+		rest, ok := strings.CutPrefix(text, "# ")
+		begins := strings.HasPrefix(rest, "coordinate") || strings.HasSuffix(rest, " {") || strings.TrimSpace(rest) == "}"
+		if ok && (strings.Contains(rest, " = ") || begins) {
+			line = strings.TrimPrefix(strings.TrimSpace(rest), "# ") + "\n"
 		}
 		all.WriteString(line)
 	}

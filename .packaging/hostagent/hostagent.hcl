@@ -26,7 +26,8 @@ source {
 # every status says unverified.
 # trust {
 #   signers = "/etc/drydock/allowed_signers"    # OpenSSH's format: alice@acme.example namespaces="git,drydock" ssh-ed25519 AAAA…
-#   since   = "0c1f…"                           # the commit that is taken on trust, all 40 digits; every later one is verified
+#   # the commit that is taken on trust (git rev-parse main); every later one is verified
+#   since = "0c1f7f3a5b6d8e9f00112233445566778899aabb"
 #
 #   role "people" {
 #     principals = ["alice@acme.example", "bob@acme.example"]
