@@ -80,7 +80,7 @@ func TestStatementText(t *testing.T) {
 		}
 		// Wherever it belongs, every role may add it.
 		path, _, err := WriteApprovalFile(tt.s, []byte(armour))
-		if err != nil || !approvalPath.MatchString(path) {
+		if err != nil || !approvalPath().MatchString(path) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
@@ -334,7 +334,7 @@ func FuzzReadApprovalFile(f *testing.F) {
 		if err != nil || !bytes.Equal(again, data) {
 			t.Fatalf("%q is written as %q, %v", data, again, err)
 		}
-		if _, err := ReadApprovalFile(path, data); err != nil || !approvalPath.MatchString(path) {
+		if _, err := ReadApprovalFile(path, data); err != nil || !approvalPath().MatchString(path) {
 			t.Fatalf("%s: %v", path, err)
 		}
 	})
