@@ -77,7 +77,9 @@ func (r *resolver) follow(ctx context.Context) resolved {
 	}
 	var warrant *reconcile.Warrant
 	if r.trust.needs(m, accepted, snap.Commit) {
-		if warrant, err = r.trust.judge(ctx, m, accepted, snap); err != nil {
+		warrant, err = r.trust.judge(ctx, m, accepted, snap)
+		r.trust.keep()
+		if err != nil {
 			return r.refused(ctx, m, accepted, errors.Join(herr, err))
 		}
 	}

@@ -11,6 +11,14 @@ type Trust struct {
 	Policy  trust.Policy
 	Keys    Keys
 	History trust.History
+	Past    Cache // of what the releases of the past are, which takes long to find out; nil: in memory only
+}
+
+// Cache keeps bytes from one process to the next. They may be lost or damaged
+// at any time: what they hold can be found out again.
+type Cache interface {
+	Load() ([]byte, error)
+	Save([]byte) error
 }
 
 // Keys knows whose a signature is: of a commit, and of an approval file.

@@ -33,7 +33,10 @@ type verifier struct {
 	*Trust
 	now  func() time.Time
 	past trust.Past // of releases; kept, so that each commit is read once
+	kept string     // the commit up to which the cache holds the past
 	last finding
+
+	loaded bool // the cache was looked into
 }
 
 // finding is on the head that failed last, so that it is not judged at every poll.
@@ -139,8 +142,31 @@ func (v *verifier) ask(ctx context.Context, m reconcile.Memory, base, accepted, 
 			}
 		}
 	}
+	v.remember()
 	j := &trust.Judge{Policy: v.Policy, Keys: v.Keys, History: v.History, Past: &v.past, Seen: v.seen(ctx, m, base)}
 	return j.Judge(ctx, base, head, now)
+}
+
+// remember takes the past up where an earlier process left it. One that cannot
+// be used is found out again from the history.
+func (v *verifier) remember() {
+	if v.loaded || v.Trust.Past == nil {
+		return
+	}
+	v.loaded = true
+	if data, err := v.Trust.Past.Load(); err == nil && v.past.UnmarshalBinary(data) == nil {
+		v.kept = v.past.Tip()
+	}
+}
+
+// keep leaves the past to later processes. Without it they only take longer.
+func (v *verifier) keep() {
+	if v == nil || v.Trust.Past == nil || v.past.Tip() == v.kept {
+		return
+	}
+	if data, err := v.past.MarshalBinary(); err == nil && v.Trust.Past.Save(data) == nil {
+		v.kept = v.past.Tip()
+	}
 }
 
 // descends holds a head to a commit that it must have behind it.

@@ -23,6 +23,8 @@ type dag struct {
 	slow  bool // what is between two commits is never found out
 	opens int  // how often a snapshot was opened, by the resolver and not by the judge
 	asked int  // how often a judge asked what is between two commits
+
+	fromBeginning int // of those, how often from the beginning
 }
 
 type node struct {
@@ -175,6 +177,9 @@ func (d *dag) Between(ctx context.Context, accepted, head string) ([]string, err
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.asked++
+	if accepted == "" {
+		d.fromBeginning++
+	}
 	old, all := d.behind(accepted), d.behind(head)
 	return slices.DeleteFunc(slices.Clone(d.order), func(c string) bool { return !all[c] || old[c] }), nil
 }

@@ -512,3 +512,55 @@ func must[T any](v T, err error) T {
 }
 
 var _ trust.History = (*dag)(nil)
+
+// shelf is a cache that can be looked at.
+type shelf struct {
+	data  []byte
+	saved int
+}
+
+func (s *shelf) Load() ([]byte, error) { return s.data, nil }
+
+func (s *shelf) Save(data []byte) error {
+	s.data = data
+	s.saved++
+	return nil
+}
+
+// What a host found out of the releases of the past, its next process knows.
+func TestThePastIsKept(t *testing.T) {
+	virtual(t, func(t *testing.T, h *host) {
+		d, o, _ := h.trusted()
+		cache := &shelf{data: []byte("rubbish")}
+		o.Trust.Past = cache
+		at := d.on("", "", "1", "")
+		a := New(o)
+		pass(t, a)
+		for _, v := range []string{"2", "3"} {
+			at = d.on(at, "ci@acme", v, "")
+			pass(t, a)
+		}
+		is(t, a, "web", reconcile.Converged, "3")
+		if cache.saved == 0 {
+			t.Fatal("nothing is kept")
+		}
+		var past trust.Past
+		if err := past.UnmarshalBinary(cache.data); err != nil || past.Tip() == "" {
+			t.Fatalf("%v %q", err, past.Tip())
+		}
+
+		d.fromBeginning = 0
+		at = d.on(at, "ci@acme", "4", "")
+		a = New(o)
+		pass(t, a)
+		is(t, a, "web", reconcile.Converged, "4")
+		if d.fromBeginning > 0 {
+			t.Errorf("the next process reads the history from its beginning, %d times", d.fromBeginning)
+		}
+		saved := cache.saved
+		d.point(d.on(at, "", "5", ""))
+		if _, err := a.Plan(t.Context()); cache.saved != saved {
+			t.Errorf("a plan writes (%v)", err)
+		}
+	})
+}

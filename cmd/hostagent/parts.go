@@ -68,6 +68,7 @@ type hooks struct {
 const (
 	journalFile = "journal.db"
 	cloneDir    = "clone.git"
+	pastFile    = "releases-past" // a cache
 	driversDir  = "drivers"
 )
 
@@ -120,7 +121,7 @@ func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, h
 	p.own = func() []hostagent.HostNeed { return ownNeeds(cfg, credentials, now()) }
 	var trusted *hostagent.Trust
 	if cfg.Trust != nil {
-		trusted = &hostagent.Trust{Policy: cfg.Trust.Policy, Keys: h.keys.ring, History: source.History()}
+		trusted = &hostagent.Trust{Policy: cfg.Trust.Policy, Keys: h.keys.ring, History: source.History(), Past: cacheFile(filepath.Join(home, pastFile))}
 	}
 	p.agent = hostagent.New(hostagent.Options{
 		Host: cfg.Host, Parallel: cfg.Parallel, Alone: cfg.Alone, URL: cfg.Source.URL, Version: buildVersion().Version,

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 
 	"drydock/hostagent"
+	"drydock/hostagent/durable"
 	"drydock/hostagent/keyring"
 )
 
@@ -40,7 +42,7 @@ func sealOf(paths ...string) string {
 	sum := sha256.New()
 	for _, p := range paths {
 		h := sha256.New()
-		if f, err := os.Open(p); err == nil {
+		if f, err := os.OpenFile(p, os.O_RDONLY|syscall.O_NONBLOCK, 0); err == nil { // a pipe must not hold the agent up
 			_, _ = io.Copy(h, io.LimitReader(f, maxSealed))
 			_ = f.Close()
 		}
@@ -53,3 +55,22 @@ func sealOf(paths ...string) string {
 func (k *keys) same(other *keys) bool {
 	return (k == nil) == (other == nil) && (k == nil || k.seal == other.seal)
 }
+
+// cacheFile is a hostagent.Cache.
+type cacheFile string
+
+// maxCache is more than any cache that is kept.
+const maxCache = 300 << 20
+
+// Load reads the file.
+func (c cacheFile) Load() ([]byte, error) {
+	f, err := os.Open(string(c))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxCache))
+}
+
+// Save puts the bytes in the file's place.
+func (c cacheFile) Save(data []byte) error { return durable.WriteCache(string(c), data, 0o600) }

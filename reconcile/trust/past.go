@@ -81,8 +81,49 @@ func digestsOf(c spec.Change) []string {
 	return out
 }
 
+// stride is how many commits are learned at once: a host that is cut off, or
+// takes longer than it may, goes on from the last whole stride.
+const stride = 1000
+
 // Learn reads what the Past does not know yet of all that is behind a commit.
+// With an error it knows some of that, and the next call goes on from there.
 func (p *Past) Learn(ctx context.Context, h History, commit string) error {
+	way, err := p.way(ctx, h, commit)
+	if err != nil {
+		return err
+	}
+	for i := min(stride, len(way)); i < len(way); i += stride {
+		if err := p.learn(ctx, h, way[i-1]); err != nil {
+			return err
+		}
+	}
+	return p.learn(ctx, h, commit)
+}
+
+// way is the line of first parents from what is known to a commit, which is its
+// end; only the commit where the line does not meet what is known.
+func (p *Past) way(ctx context.Context, h History, commit string) ([]string, error) {
+	way := []string{}
+	for at := commit; at != p.tip; {
+		raw, err := h.Commit(ctx, at)
+		if err != nil {
+			return nil, err
+		}
+		way = append(way, at)
+		parents, err := Parents(raw)
+		if err != nil || len(parents) == 0 {
+			if p.tip != "" {
+				return []string{commit}, nil
+			}
+			break
+		}
+		at = parents[0]
+	}
+	slices.Reverse(way)
+	return way, nil
+}
+
+func (p *Past) learn(ctx context.Context, h History, commit string) error {
 	if p.tip == commit {
 		return nil
 	}
@@ -102,6 +143,7 @@ func (p *Past) Learn(ctx context.Context, h History, commit string) error {
 		return err
 	}
 	r := &reader{history: h, past: &Past{}}
+	var found []note // all of it or nothing: half of it would be known twice
 	for _, c := range all {
 		raw, err := h.Commit(ctx, c)
 		if err != nil {
@@ -118,11 +160,13 @@ func (p *Past) Learn(ctx context.Context, h History, commit string) error {
 		if err != nil {
 			return err
 		}
-		if err := r.record(ctx, &p.names, c, changes); err != nil {
-			p.tip, p.names = "", names{} // half of it would be known twice
+		more, err := r.names(ctx, c, changes)
+		if err != nil {
 			return err
 		}
+		found = append(found, more...)
 	}
+	p.names.take(found)
 	p.tip = commit
 	return nil
 }
@@ -150,6 +194,27 @@ func (r *reader) brought(ctx context.Context, parents []string, c string) ([]edi
 
 // record notes the releases that a commit's edits name.
 func (r *reader) record(ctx context.Context, into *names, c string, edits []edit) error {
+	found, err := r.names(ctx, c, edits)
+	if err == nil {
+		into.take(found)
+	}
+	return err
+}
+
+// note is a release that a commit named.
+type note struct {
+	commit, path, env, service string
+	release                    spec.Change
+}
+
+func (n *names) take(found []note) {
+	for _, f := range found {
+		n.record(f.commit, f.path, f.env, f.service, f.release)
+	}
+}
+
+// names are the releases that a commit's edits name newly.
+func (r *reader) names(ctx context.Context, c string, edits []edit) (found []note, err error) {
 	for _, e := range edits {
 		env, language := placeOf(e.Path)
 		if !language || env == Everywhere || !regular(e.New.Mode) {
@@ -157,20 +222,20 @@ func (r *reader) record(ctx context.Context, into *names, c string, edits []edit
 		}
 		is, err := r.releases(ctx, e.after, e.Path, e.New)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		was, err := r.releases(ctx, e.before, e.Path, e.Old)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, service := range slices.Sorted(maps.Keys(is)) {
 			release := is[service]
 			if old, ok := was[service]; !ok || !sameRelease(old, release) {
-				into.record(c, e.Path, env, service, release)
+				found = append(found, note{c, e.Path, env, service, release})
 			}
 		}
 	}
-	return nil
+	return found, nil
 }
 
 func sameRelease(a, b spec.Change) bool {

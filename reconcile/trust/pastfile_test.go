@@ -3,6 +3,7 @@ package trust
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -134,4 +135,42 @@ func FuzzPast(f *testing.F) {
 			t.Fatalf("%v\n%+v\n%+v", err, q, r)
 		}
 	})
+}
+
+// cutOff is a history whose reader is told to stop after so many trees.
+type cutOff struct {
+	*repo
+	left int
+	stop context.CancelFunc
+}
+
+func (c *cutOff) Changed(ctx context.Context, old, new string) ([]Change, error) {
+	if c.left--; c.left < 0 {
+		c.stop()
+		return nil, ctx.Err()
+	}
+	return c.repo.Changed(ctx, old, new)
+}
+
+// A host that is too slow to learn all at once gets there all the same.
+func TestAPastIsLearntInStrides(t *testing.T) {
+	r := newRepo(t)
+	head := world(r)
+	for n := range 2*stride + 10 {
+		head = r.on(head, files{"staging/web.hcl": service("web", fmt.Sprintf("1.%d", n))})
+	}
+	p, tips := &Past{}, []string{}
+	for try := 1; p.Tip() != head; try++ {
+		ctx, stop := context.WithCancel(t.Context())
+		err := p.Learn(ctx, &cutOff{r, stride + stride/2, stop}, head)
+		stop()
+		if try > 3 || (err == nil) != (p.Tip() == head) {
+			t.Fatalf("try %d: %v, it knows what is behind %v", try, err, tips)
+		}
+		tips = append(tips, p.Tip())
+	}
+	fresh := &Past{}
+	if err := fresh.Learn(t.Context(), r, head); err != nil || len(tips) < 2 || !reflect.DeepEqual(sorted(p), sorted(fresh)) {
+		t.Errorf("%v after %v", err, tips)
+	}
 }
