@@ -1,7 +1,6 @@
 package hostagent
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -106,11 +105,4 @@ func TestLoweredRuleIsApprovedByTheOldOne(t *testing.T) {
 			})
 		})
 	}
-}
-
-// bare is files without what people signed.
-func bare(files map[string]string) map[string]string {
-	out := maps.Clone(files)
-	maps.DeleteFunc(out, func(p, _ string) bool { return strings.HasPrefix(p, "approvals/") })
-	return out
 }
