@@ -229,6 +229,13 @@ type Env struct {
 	// returns. The last note of a step that was begun comes back as Step.Note.
 	Note func(ctx context.Context, s Step, note string) error
 
+	// Brought is the SHA-256, in hex, of what the release of a step's service
+	// brought at a slash-separated path below its directory, "" where it brought
+	// no file. The release's user may own it and change it since: whoever reads a
+	// file there and acts on it with more than that user has, holds it to this.
+	// Nil, Brought itself or what it returns, where nothing is known.
+	Brought func(s Step) (func(path string) (sha256 string), error)
+
 	// Output takes what a command printed, capped, for the log.
 	Output func(s Step) io.Writer
 }

@@ -32,6 +32,7 @@ import (
 	"drydock/hostagent/nginx"
 	"drydock/hostagent/proc"
 	"drydock/hostagent/process"
+	"drydock/hostagent/release"
 	"drydock/hostagent/sql"
 	"drydock/hostagent/systemd"
 	"drydock/hostagent/tcp"
@@ -127,7 +128,8 @@ func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, h
 		Host: cfg.Host, Parallel: cfg.Parallel, Alone: cfg.Alone, URL: cfg.Source.URL, Version: buildVersion().Version,
 		Source: following{source, f.secrets.Scrub}, Trust: trusted, Journal: j, Drivers: drivers(cfg, reconcile.Env{
 			Private: cfg.State, Sealed: sealed(cfg, f.config), Credential: credentials.Read, Note: noting(j, f.secrets),
-			Output: func(s reconcile.Step) io.Writer { return outputLog{log, s, f.secrets} },
+			Brought: release.Brought(filepath.Join(cfg.State, driversDir)),
+			Output:  func(s reconcile.Step) io.Writer { return outputLog{log, s, f.secrets} },
 		}),
 		Credential: credentials.Check, Scrub: func(text string) string { return plain(f.secrets.Scrub(text)) },
 		Log: log, Now: now, Jitter: spread, Boot: boot,

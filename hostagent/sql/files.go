@@ -34,8 +34,9 @@ type file struct {
 
 // readFiles lists the migrations of a release, lowest version first. Only
 // their digests are kept; what is pending is read again when it is its turn,
-// and must be the same.
-func readFiles(release, directory string) ([]file, error) {
+// and must be the same. brought, unless it is nil, is what they are held to: see
+// reconcile.Env.Brought.
+func readFiles(release, directory string, brought func(string) string) ([]file, error) {
 	root, err := os.OpenRoot(release)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("migrate sql: %s is not there: %w", release, reconcile.ErrUnfetched)
@@ -63,6 +64,10 @@ func readFiles(release, directory string) ([]file, error) {
 			return nil, faulty(directory, name, err)
 		}
 		sum := digest(data)
+		if brought != nil && brought(path.Join(directory, name)) != sum {
+			return nil, reconcile.HostFault(fmt.Errorf("migrate sql: %s is not what the release brought: it came or was changed after it was installed", path.Join(directory, name)),
+				"See who writes to "+release+" (the user that the release's files belong to can), and mend that first: what stands there would run with the database's credential.")
+		}
 		files = append(files, file{version, name, sum, func() ([]byte, error) { return reread(release, directory, name, sum) }})
 	}
 	slices.SortFunc(files, func(a, b file) int { return cmp.Compare(a.version, b.version) })

@@ -131,7 +131,9 @@ func (d *Migrate) look(ctx context.Context, s reconcile.Step) (pending []script,
 	if err != nil {
 		return nil, false, err
 	}
-	files, err := w.files()
+	// Nothing is run of them yet, and the switch puts a release right that was
+	// changed since it last ran.
+	files, err := w.found(nil)
 	if errors.Is(err, reconcile.ErrUnfetched) {
 		return nil, false, nil
 	}
@@ -183,8 +185,21 @@ func (w *work) timeout() time.Duration {
 	return time.Duration(w.config.Timeout)
 }
 
+// files are the migrations as the release brought them, to be run.
 func (w *work) files() ([]file, error) {
-	return readFiles(w.step.Target.ReleaseDir(), path.Clean(w.config.Directory))
+	var brought func(string) string
+	if w.env.Brought != nil {
+		var err error
+		if brought, err = w.env.Brought(w.step); err != nil {
+			return nil, err
+		}
+	}
+	return w.found(brought)
+}
+
+// found are the migrations that stand in the release's directory.
+func (w *work) found(brought func(string) string) ([]file, error) {
+	return readFiles(w.step.Target.ReleaseDir(), path.Clean(w.config.Directory), brought)
 }
 
 // say writes a line of progress to the log.

@@ -272,7 +272,7 @@ func (w *work) honest(err error) error {
 		if dir == t.ReleaseDir() || !strings.HasPrefix(d.Name(), w.step.Previous+"-") {
 			continue
 		}
-		files, rerr := readFiles(dir, path.Clean(w.config.Directory))
+		files, rerr := readFiles(dir, path.Clean(w.config.Directory), nil)
 		if rerr != nil {
 			files = nil // it brought none
 		}
