@@ -16,7 +16,7 @@ func BenchmarkOutOfRotation(b *testing.B) {
 	const healthy = 300 * time.Millisecond
 	y := newYard(b, "north")
 	z := y.zones[0]
-	want := map[string]release{"web": y.make("web", "1.0.0")}
+	want := map[string]bumped{"web": y.make("web", "1.0.0")}
 	y.declare(z, want)
 	y.start()
 	y.await(z, "the first release", runs(want))
@@ -28,7 +28,7 @@ func BenchmarkOutOfRotation(b *testing.B) {
 		z.host.Must(b, "systemctl", "restart", "web")
 		restart = append(restart, time.Since(began))
 
-		want = map[string]release{"web": y.make("web", fmt.Sprintf("1.0.%d", n))}
+		want = map[string]bumped{"web": y.make("web", fmt.Sprintf("1.0.%d", n))}
 		watched := y.watchRotation(b, "web/"+z.name)
 		y.declare(z, want)
 		y.await(z, "the bump", runs(want))

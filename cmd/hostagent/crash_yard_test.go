@@ -30,7 +30,7 @@ func newMoored(t testing.TB) moored {
 
 func (m moored) bump(version string) {
 	m.t.Helper()
-	m.declare(m.zone, map[string]release{"orders": m.make("orders", version)})
+	m.declare(m.zone, map[string]bumped{"orders": m.make("orders", version)})
 }
 
 // agent runs a hostagent command on the host.

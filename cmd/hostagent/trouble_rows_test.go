@@ -239,7 +239,7 @@ func unitTrouble() []trouble {
 // script is a release of web that is a shell script.
 func script(text string) func(h *harbour, v string) string {
 	return func(h *harbour, v string) string {
-		h.release["web "+v] = release{v, h.artifact("web-"+v, []byte("#!/bin/sh\n"+text+"\n# "+v+"\n"))}
+		h.release["web "+v] = bumped{v, h.artifact("web-"+v, []byte("#!/bin/sh\n"+text+"\n# "+v+"\n"))}
 		return v
 	}
 }

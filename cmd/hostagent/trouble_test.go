@@ -94,7 +94,7 @@ func newHarbour(t *testing.T) *harbour {
 	h.holder()
 	h.aptSource()
 	h.zone.host.Must(t, "systemctl", "daemon-reload")
-	first := map[string]release{}
+	first := map[string]bumped{}
 	for _, s := range []string{"web", "site", "orders", "tools"} {
 		first[s] = h.next(s)
 		h.runs[s] = first[s].version
@@ -107,12 +107,12 @@ func newHarbour(t *testing.T) *harbour {
 }
 
 // next is a good release.
-func (h *harbour) next(service string) release {
+func (h *harbour) next(service string) bumped {
 	h.n++
 	v := fmt.Sprintf("1.0.%d", h.n)
 	if service == "tools" {
 		h.apt.publish(v)
-		return release{version: v}
+		return bumped{version: v}
 	}
 	return h.make(service, v)
 }
@@ -137,8 +137,8 @@ func (h *harbour) declared(service string, edit []string) {
 	}
 }
 
-func (h *harbour) push(service string, r release) {
-	h.declare(h.zone, map[string]release{service: r})
+func (h *harbour) push(service string, r bumped) {
+	h.declare(h.zone, map[string]bumped{service: r})
 	if err := h.zone.client().Sync(h.t.Context()); err != nil {
 		h.t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func (h *harbour) meet(t *testing.T, row trouble) {
 			t.Cleanup(mend) // for the rows after it, should this one fail
 		}
 	}
-	var r release
+	var r bumped
 	if row.release != nil {
 		h.n++
 		v := row.release(h, fmt.Sprintf("1.0.%d", h.n))

@@ -22,7 +22,7 @@ import (
 func TestTenBumpsUnderLoad(t *testing.T) {
 	t.Parallel()
 	y := newYard(t, "north", "south")
-	want := map[string]release{}
+	want := map[string]bumped{}
 	for _, s := range services {
 		want[s] = y.make(s, "1.0.0")
 	}
@@ -39,7 +39,7 @@ func TestTenBumpsUnderLoad(t *testing.T) {
 		if n == 5 {
 			y.broken(want)
 		}
-		next := map[string]release{}
+		next := map[string]bumped{}
 		for _, s := range services {
 			next[s] = y.make(s, fmt.Sprintf("1.0.%d", n))
 		}
@@ -69,9 +69,9 @@ func TestTenBumpsUnderLoad(t *testing.T) {
 
 // broken bumps web to a release that answers every request with 503. The host
 // goes back to what ran, and the release goes no further.
-func (y *yard) broken(want map[string]release) {
+func (y *yard) broken(want map[string]bumped) {
 	z := y.zones[0]
-	y.declare(z, map[string]release{"web": y.make("web", "1.0.5-bad")})
+	y.declare(z, map[string]bumped{"web": y.make("web", "1.0.5-bad")})
 	st := y.await(z, "the revert", func(st reconcile.HostStatus) bool {
 		return slices.ContainsFunc(st.Services, func(s reconcile.ServiceStatus) bool { return s.Name == "web" && s.State == reconcile.Reverted })
 	})

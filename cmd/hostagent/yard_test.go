@@ -40,15 +40,15 @@ type yard struct {
 	haproxy *hosts.Proxy
 	nginx   *hosts.Web
 	quick   string // more lines of every rollout block
-	release map[string]release
+	release map[string]bumped
 	// edit changes what is declared of a service, and ups what a version of
 	// orders migrates.
 	edit map[string]func(hcl string) string
 	ups  map[string]string
 }
 
-// release is what a bump names.
-type release struct{ version, digest string }
+// bumped is what a bump names of a release.
+type bumped struct{ version, digest string }
 
 // zone is an environment with its one host. All share the machine's network,
 // each at an address of its own.
@@ -70,7 +70,7 @@ func newYard(t testing.TB, zones ...string) *yard {
 	t.Helper()
 	dir := t.TempDir()
 	must(t, os.Chmod(dir, 0o755)) // what stands in it is for the services' users too
-	y := &yard{t: t, dir: dir, release: map[string]release{}}
+	y := &yard{t: t, dir: dir, release: map[string]bumped{}}
 	for _, d := range []string{"artifacts", "work", "tree", "lb", "bin"} {
 		must(t, os.MkdirAll(y.path(d), 0o755))
 	}
@@ -269,14 +269,14 @@ func (y *yard) start() {
 }
 
 // make builds a release of a service and returns what names it.
-func (y *yard) make(service, version string) release {
+func (y *yard) make(service, version string) bumped {
 	y.t.Helper()
 	key := service + " " + version
 	if r, ok := y.release[key]; ok {
 		return r
 	}
 	binary := append(must1(y.t, os.ReadFile, y.path("bin/service")), "\n"+version+"\n"...)
-	r := release{version: version}
+	r := bumped{version: version}
 	switch service {
 	case "web":
 		r.digest = y.artifact("web-"+version, binary)
@@ -367,7 +367,7 @@ func (y *yard) git(dir string, args ...string) string {
 
 // declare commits what a zone shall run, and pushes it: the merge is the
 // deployment.
-func (y *yard) declare(z *zone, releases map[string]release) {
+func (y *yard) declare(z *zone, releases map[string]bumped) {
 	y.t.Helper()
 	dir := y.path("work")
 	if _, err := os.Stat(dir + "/.git"); err != nil {
@@ -485,7 +485,7 @@ func (y *yard) await(z *zone, what string, so func(reconcile.HostStatus) bool) r
 }
 
 // runs reports whether every service runs what is wanted of it.
-func runs(want map[string]release) func(reconcile.HostStatus) bool {
+func runs(want map[string]bumped) func(reconcile.HostStatus) bool {
 	return func(st reconcile.HostStatus) bool {
 		n := 0
 		for _, s := range st.Services {
