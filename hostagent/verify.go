@@ -143,7 +143,7 @@ func (v *verifier) ask(ctx context.Context, m reconcile.Memory, base, accepted, 
 		}
 	}
 	v.remember()
-	j := &trust.Judge{Policy: v.Policy, Keys: v.Keys, History: v.History, Past: &v.past, Seen: v.seen(ctx, m, base)}
+	j := &trust.Judge{Policy: v.Policy, Keys: v.Keys, History: v.History, Past: &v.past, Seen: v.seen(ctx, m, base), Unmarked: base != accepted && accepted != ""}
 	return j.Judge(ctx, base, head, now)
 }
 

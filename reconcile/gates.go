@@ -144,10 +144,19 @@ func frozen(p ServicePlan, s Surroundings) (Gate, bool) {
 			if !f.Until.IsZero() {
 				reason += fmt.Sprintf(" (until %s)", f.Until.Format(time.RFC3339))
 			}
-			return Gate{Reason: reason + "; `drydock unfreeze` lifts it", Until: f.Until, Origin: f.Origin}, true
+			return Gate{Reason: reason + "; `drydock unfreeze " + whereFrozen(f) + "` lifts it", Until: f.Until, Origin: f.Origin}, true
 		}
 	}
 	return Gate{}, false
+}
+
+// whereFrozen is what drydock unfreeze calls the place of a freeze: a folder, or
+// the root.
+func whereFrozen(f spec.Freeze) string {
+	if env, _, inside := strings.Cut(f.Origin.Range.Filename, "/"); inside {
+		return "--env " + env
+	}
+	return "--all"
 }
 
 func overridden(skip string, p ServicePlan, s Surroundings) bool {

@@ -7,6 +7,7 @@ import (
 	_ "time/tzdata" // the tests name zones
 
 	"drydock/spec"
+	"github.com/hashicorp/hcl/v2"
 )
 
 func TestWindows(t *testing.T) {
@@ -177,5 +178,16 @@ func TestGates(t *testing.T) {
 				t.Errorf("%+v, expected %q with %q", g, c.gate, c.says)
 			}
 		})
+	}
+}
+
+// TestFrozenSaysHowToLift: the command that lifts a freeze, as it is typed.
+func TestFrozenSaysHowToLift(t *testing.T) {
+	for file, want := range map[string]string{"prod/freeze.hcl": "`drydock unfreeze --env prod`", "freeze.hcl": "`drydock unfreeze --all`"} {
+		var s Surroundings
+		s.Wanted.Freezes = []spec.Freeze{{Reason: "fair", Origin: spec.Origin{Range: hcl.Range{Filename: file}}}}
+		if g, shut := frozen(ServicePlan{Service: "web", Purpose: Deploy}, s); !shut || !strings.Contains(g.Reason, want) {
+			t.Errorf("%s: %q, want %s", file, g.Reason, want)
+		}
 	}
 }

@@ -170,7 +170,7 @@ func (v *verifier) verify(ctx context.Context, s streams, base, head string, app
 	default:
 		return fmt.Errorf("the trust section of %s names no commit with since, so a new host would take any head on trust: say where to begin, with drydock verify BASE..%s", v.file, head)
 	}
-	judge := trust.Judge{Policy: v.policy, Keys: v.keys, History: v.repo.History(), Past: &trust.Past{}}
+	judge := trust.Judge{Policy: v.policy, Keys: v.keys, History: v.repo.History(), Past: &trust.Past{}, Unmarked: true}
 	news := time.Now()
 	_, err = judge.Review(ctx, r.Base, r.Head, v.now, func(c trust.Reviewed) {
 		r.Commits = append(r.Commits, viewCommit(c))

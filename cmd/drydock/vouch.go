@@ -41,8 +41,10 @@ of somebody whose key is not listed.
 The commit's diff is shown, and what hosts read in it; the question that follows
 has no as its answer unless you say yes. COMMIT must be on the branch, and one that
 hosts still judge: what they accepted once, they ask about no more. With the
-hostagent.hcl of one, --config, that is asked first. A commit that is not meant must be taken off the branch instead: undoing it later leaves it there
-to be judged.`,
+hostagent.hcl of one, --config, that is asked first.
+
+A commit that is not meant must be taken off the branch instead: undoing it in a
+further commit leaves it there to be judged.`,
 		Example: `  drydock vouch 4f2a91c --push`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -148,7 +150,7 @@ func (v *voucher) needed(ctx context.Context, t tree, hash string) error {
 	if host.policy.Since == "" {
 		return nil // nobody knows where it began
 	}
-	judge := trust.Judge{Policy: host.policy, Keys: host.keys, History: host.repo.History(), Past: &trust.Past{}}
+	judge := trust.Judge{Policy: host.policy, Keys: host.keys, History: host.repo.History(), Past: &trust.Past{}, Unmarked: true}
 	var found *trust.Reviewed
 	_, err = judge.Review(ctx, host.policy.Since, t.head, host.now, func(c trust.Reviewed) {
 		if c.Commit == hash {

@@ -25,7 +25,7 @@ func Fresh(accepted, now time.Time, limit time.Duration) Freshness {
 	if limit <= 0 {
 		return Freshness{Fresh: true}
 	}
-	const so = "nothing new is rolled out or installed until then, and all that runs keeps running"
+	const so = "nothing new is rolled out or installed meanwhile, and all that runs keeps running"
 	f := Freshness{Until: accepted.Add(limit)}
 	switch {
 	case accepted.IsZero():
@@ -34,7 +34,7 @@ func Fresh(accepted, now time.Time, limit time.Duration) Freshness {
 		f.Until = time.Time{}
 		f.Why = fmt.Sprintf("the last commit was accepted at %s, and this host's clock says %s; %s; mend the clock", moment(accepted), moment(now), so)
 	case !now.Before(f.Until):
-		f.Why = fmt.Sprintf("no newer commit has been accepted since %s, and freshness allows %s; %s; see that the source is reached and nobody holds commits back; if there is nothing newer, make a heartbeat: drydock heartbeat", moment(accepted), limit, so)
+		f.Why = fmt.Sprintf("no newer commit has been accepted since %s, and freshness allows %s; %s; see that the source is reached and nobody holds commits back; if there is nothing newer, make a heartbeat: drydock heartbeat --push", moment(accepted), limit, so)
 	default:
 		f.Fresh = true
 	}

@@ -33,6 +33,11 @@ type Judge struct {
 	// Seen is when the host first saw a commit: keys are judged by that time.
 	// nil, or a zero time: now.
 	Seen func(commit string) time.Time
+
+	// Unmarked: where judgement begins is not what hosts have in force. Somebody
+	// rehearses it elsewhere, or a host begins anew at since. Then no advice may
+	// rest on how far the branch may be forced back.
+	Unmarked bool
 }
 
 // A Verdict is on a head that may be accepted.
@@ -400,11 +405,14 @@ func (f *finding) next(needs []Need) string {
 	if len(roles) == 0 {
 		return "No people role of this host may do that, so nobody can vouch for it; " + f.takeOff()
 	}
-	return fmt.Sprintf("If it is meant, somebody of role %s runs: drydock vouch %s; if not, %s", strings.Join(roles, " or "), f.hash, f.takeOff())
+	return fmt.Sprintf("If it is meant, somebody of role %s runs: drydock vouch %s --push; if not, %s", strings.Join(roles, " or "), f.hash, f.takeOff())
 }
 
 // takeOff is how a commit that no host should take leaves the branch: undoing
 // it in a further commit would leave it there to be judged.
 func (t *trial) takeOff() string {
-	return fmt.Sprintf("take it off the branch: this host has accepted nothing after %s, so the branch may be forced back to that, without it", spec.Short(t.accepted))
+	if t.Unmarked {
+		return "take it off the branch, which may be forced back to the commit that hosts have in force (hostagent status) and no further; if they accepted this one long ago, let since name a commit after it"
+	}
+	return fmt.Sprintf("take it off the branch: this host has accepted nothing after %s, so the branch may be forced back to that", spec.Short(t.accepted))
 }

@@ -105,7 +105,11 @@ func Needs(ctx context.Context, h History, past *Past, old, new string) ([]Need,
 // needs reads a commit's edits, until enough is known.
 func (r *reader) needs(ctx context.Context, edits []edit, c Commit, enough func([]Need) bool) ([]Need, error) {
 	if len(edits) == 0 {
-		return []Need{{Permissions: []Permission{Operate}, Does: "changes nothing (a heartbeat)"}}, nil
+		does := "changes nothing (a heartbeat)"
+		if v := c.Trailers("Drydock-Vouch"); len(v) > 0 {
+			does = "changes nothing, and vouches for " + spec.Short(shown(v[0]))
+		}
+		return []Need{{Permissions: []Permission{Operate}, Does: does}}, nil
 	}
 	var out []Need
 	for _, e := range edits {

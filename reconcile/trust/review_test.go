@@ -3,6 +3,7 @@ package trust
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -41,7 +42,7 @@ func TestReview(t *testing.T) {
 		"signed ci@acme=pipeline: moves web from 1.0 to 1.1",
 		"vouched alice@acme=people: moves web from 1.0 to 1.1",
 		"BLOCKED not allowed: moves web from 1.1 to 1.2",
-		"signed alice@acme=people: changes nothing (a heartbeat)",
+		"signed alice@acme=people: changes nothing, and vouches for " + squash[:7],
 	}
 	if d := cmp.Diff(want, rows); d != "" {
 		t.Error(d)
@@ -53,5 +54,25 @@ func TestReview(t *testing.T) {
 	}
 	if rows, v, err := tell(bump); err != nil || v.Commits != 1 || len(rows) != 1 {
 		t.Errorf("%v %v %v", rows, v, err)
+	}
+}
+
+// TestAdvice: a host knows how far its branch may be forced back. Who rehearses
+// elsewhere does not, and following the wrong advice would leave hosts with a
+// branch that they cannot go on with.
+func TestAdvice(t *testing.T) {
+	r := newRepo(t)
+	since := r.on("", files{"prod/web.hcl": service("web", "1.0")})
+	head := r.on(since, files{"prod/web.hcl": service("web", "1.1")}, unsigned())
+	j := r.judge()
+	for unmarked, want := range map[bool]string{
+		false: "runs: drydock vouch " + head + " --push; if not, take it off the branch: this host has accepted nothing after " + since[:7] + ", so",
+		true:  "runs: drydock vouch " + head + " --push; if not, take it off the branch, which may be forced back to the commit that hosts have in force",
+	} {
+		j.Unmarked = unmarked
+		_, err := j.Judge(context.Background(), since, head, noon)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("unmarked %t: %v\nwant %s", unmarked, err, want)
+		}
 	}
 }
