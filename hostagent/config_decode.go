@@ -53,7 +53,7 @@ func (d *configDecoder) body(s *configSection, b *hclsyntax.Body, in string) {
 			d.problem(block.DefRange(), "Written twice", "There may be one %s block only.", block.Type)
 			continue
 		case len(block.Labels) != known.labels:
-			d.problem(block.DefRange(), "Wrong labels", "A %s block has %d labels.", block.Type, known.labels)
+			d.problem(block.DefRange(), "Wrong labels", "A %s block has %s.", block.Type, labelsOf(known.labels))
 		default:
 			if inner := known.section(block.Labels, block.DefRange()); inner != nil {
 				d.body(inner, block.Body, block.Type)
@@ -62,6 +62,16 @@ func (d *configDecoder) body(s *configSection, b *hclsyntax.Body, in string) {
 		seen[block.Type] = true
 	}
 	d.missing(s, b, seen)
+}
+
+func labelsOf(n int) string {
+	switch n {
+	case 0:
+		return "no label"
+	case 1:
+		return "one label, its name in quotes"
+	}
+	return fmt.Sprintf("%d labels", n)
 }
 
 func (d *configDecoder) missing(s *configSection, b *hclsyntax.Body, seen map[string]bool) {

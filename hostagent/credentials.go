@@ -77,7 +77,7 @@ func (c *Credentials) read(name string) (string, error) {
 			return "", fault("", "%w", err)
 		}
 	}
-	return "", fault(fmt.Sprintf("Provisioning puts it there: a file called %s, mode 0600, of root's or the agent's user.", name),
+	return "", fault(fmt.Sprintf("Provisioning puts it there: a file called %s, mode 0600, owned by root or by the agent's user.", name),
 		"there is none in %s", strings.Join(c.dirs, " or "))
 }
 

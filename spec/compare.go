@@ -274,7 +274,7 @@ func compareService(name string, was, is side, o CompareOptions) (ServiceCompari
 	case !had:
 		c.Kind = KindAdded
 		if fault := cmp.Or(was.faulty[name], was.faults); fault != "" {
-			c.Detail = "or there already: what was cannot be read, " + fault
+			c.Detail = "or there before: what was declared then cannot be read, " + fault
 		}
 	case before.Release.Version != after.Release.Version || before.Release.Digest != after.Release.Digest || !maps.Equal(before.Digests, after.Digests):
 		c.Kind = KindRelease

@@ -126,7 +126,7 @@ func credentialsDirectory(path string) error {
 		err = unix.Access(dir, unix.X_OK)
 	}
 	if err != nil {
-		return reconcile.HostFault(err, "Make it (mkdir -m 0700), of root's or the agent's user; a file a credential, mode 0600.")
+		return reconcile.HostFault(err, "Make it (mkdir -m 0700), owned by root or by the agent's user; a file a credential, mode 0600.")
 	}
 	return nil
 }

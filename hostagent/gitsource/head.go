@@ -89,7 +89,7 @@ func (s *Source) headOf(ctx context.Context, c *clone, marks []plumbing.Hash) (S
 		return Snapshot{}, err
 	}
 	if limit := s.o.Now().Add(ahead); a.head.Committer.Time.After(limit) {
-		return Snapshot{}, fail(ErrFuture, "%s: commit %s is dated %s, more than %s ahead of this host's clock (%s). It is taken up when its time has come; if its date is wrong, commit again on top of it, and if the clock is wrong, set it",
+		return Snapshot{}, fail(ErrFuture, "%s: commit %s is dated %s, more than %s ahead of this host's clock (%s). It is taken up when its time has come; if its date is wrong, take it off the branch and make it again (git commit --amend --reset-author), and if the clock is wrong, set it",
 			a.from, short(a.head.Hash), a.head.Committer.Time.UTC().Format(time.RFC3339), ahead, s.o.Now().UTC().Format(time.RFC3339))
 	}
 	if err := c.setRefTo(refHead, a.head.Hash); err != nil {

@@ -32,7 +32,7 @@ func read(path string, most int64) ([]byte, error) {
 	case errors.Is(err, syscall.ELOOP):
 		return nil, fmt.Errorf("%s is a link; put the file itself there", path)
 	case err != nil:
-		return nil, fmt.Errorf("%w; provisioning puts it there, of root's or the agent's user, mode 0644", err)
+		return nil, fmt.Errorf("%w; provisioning puts it there: mode 0644, owned by root or by the agent's user", err)
 	}
 	defer f.Close()
 	var st unix.Stat_t
