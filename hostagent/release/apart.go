@@ -13,10 +13,12 @@ import (
 	"drydock/reconcile"
 )
 
-// overflowID is the kernel's overflow id (nobody's, wherever that user exists),
-// which owns nothing that matters. What a service without a user brings is
-// unpacked as nobody, where the agent is root.
-const overflowID = 65534
+// fillerID is whom trees are filled as where the agent is root: a user and a
+// group that no host has (systemd leaves it free, and Debian reserves it), so
+// that no other process can look into one that fills, or send it signals. The
+// service's user could otherwise open the tree in /proc, and nobody's daemons
+// what is unpacked for root.
+const fillerID = 65533
 
 // inside is the tree's name in the directory that only the agent may enter.
 const inside = "tree"
@@ -25,9 +27,8 @@ const inside = "tree"
 // it. From then on it is own's, or the agent's.
 //
 // Apart, the tree lies in a directory that only the agent may enter, and who
-// fills it has a descriptor of it: other processes of the same user, which may
-// be the service's, cannot get at it, neither while it is filled nor while it
-// is hashed afterwards.
+// fills it has a descriptor of it: no process of the service's user can get at
+// it, neither while it is filled nor while it is hashed afterwards.
 func filled(ctx context.Context, p Place, tmp string, own owner, fill func(ctx context.Context, dir string) error) (string, error) {
 	if !p.Apart {
 		return tmp, fill(ctx, tmp)
@@ -37,9 +38,11 @@ func filled(ctx context.Context, p Place, tmp string, own owner, fill func(ctx c
 		return "", durable.HostFault(err)
 	}
 	maker, owner := own, own
-	if own.uid < 0 && os.Geteuid() == 0 {
-		maker.uid, maker.gid = overflowID, overflowID
-		owner.uid, owner.gid = 0, os.Getegid()
+	if os.Geteuid() == 0 {
+		maker.uid, maker.gid = fillerID, fillerID
+		if own.uid < 0 {
+			owner.uid, owner.gid = 0, os.Getegid()
+		}
 	}
 	if maker.uid >= 0 {
 		if err := os.Chown(tree, maker.uid, maker.gid); err != nil {

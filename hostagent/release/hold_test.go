@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -178,5 +181,46 @@ func TestTheRootIsHandedOverLast(t *testing.T) {
 				t.Errorf("%q: the root comes before what is in it", order)
 			}
 		})
+	}
+}
+
+// TestNoProcessOfTheUserReachesWhoFills: through /proc the user would have the
+// descriptor of the tree from a process of its own, and would put into it what
+// the manifest then vouches for.
+func TestNoProcessOfTheUserReachesWhoFills(t *testing.T) {
+	s, p, _ := owned(t)
+	uid := uint32(nobody(t))
+	p.Apart = true
+	err := s.Make(t.Context(), p, func(ctx context.Context, dir string) error {
+		var st unix.Stat_t
+		if err := unix.Stat(dir, &st); err != nil {
+			return err
+		}
+		filler := exec.CommandContext(ctx, "/bin/cat")
+		filler.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: st.Uid, Gid: st.Gid}}
+		end, err := filler.StdinPipe()
+		if err == nil {
+			err = filler.Start()
+		}
+		if err != nil {
+			return err
+		}
+		for _, crime := range []string{"ls /proc/%d/fd/", "kill -0 %d"} {
+			thief := exec.CommandContext(ctx, "/bin/sh", "-c", fmt.Sprintf(crime, filler.Process.Pid))
+			thief.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+			if out, err := thief.CombinedOutput(); err == nil {
+				t.Errorf("%s: %s", crime, out)
+			}
+		}
+		return errors.Join(end.Close(), filler.Wait(), fillWeb(ctx, dir), os.Chown(filepath.Join(dir, "web"), int(st.Uid), int(st.Gid)))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	for _, name := range []string{p.tree(), filepath.Join(p.tree(), "web")} {
+		if err := unix.Lstat(name, &st); err != nil || st.Uid != uid || st.Gid != uid {
+			t.Errorf("%s is uid %d's, group %d: %v", name, st.Uid, st.Gid, err)
+		}
 	}
 }

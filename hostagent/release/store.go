@@ -74,9 +74,8 @@ type Place struct {
 	Build func(ctx context.Context, dir, temp string) error
 
 	// Apart says that what fills the tree does so as the tree's owner, from
-	// without: Make gives it a directory that is User's own (or nobody's, if
-	// there is no User and the agent is root), where no other process of that
-	// user can reach it.
+	// without: Make gives it a directory that, where the agent is root, is a
+	// user's that nothing else runs as, and hands it to User afterwards.
 	Apart bool
 
 	held *held // nil while nothing is changed
