@@ -367,7 +367,7 @@ func TestForeignFilesAreIgnored(t *testing.T) {
 	s.signs("bob@acme")
 	s.mangle = func(tree fstest.MapFS) {
 		tree[folder+"/README"] = &fstest.MapFile{Data: []byte("hello"), Mode: 0o644}
-		tree[folder+"/"+strings.Repeat("a", 64)+".sig"] = &fstest.MapFile{Data: []byte(strings.Repeat("x", maxApprovalFile)), Mode: 0o644}
+		tree[folder+"/"+strings.Repeat("a", 64)+".sig"] = &fstest.MapFile{Data: []byte(strings.Repeat("x", 32<<10)), Mode: 0o644}
 		tree[folder+"/link"] = &fstest.MapFile{Data: []byte("/etc/shadow"), Mode: 0o777 | fs.ModeSymlink}
 		tree[folder+"/below/x.sig"] = &fstest.MapFile{Data: []byte("x"), Mode: 0o644}
 	}
@@ -391,12 +391,13 @@ func TestForeignFilesAreIgnored(t *testing.T) {
 func TestApprovalsAreReadBounded(t *testing.T) {
 	s := newScene(t)
 	about := subject(t, s.files, "web")
-	for i := range maxApprovals + 10 {
+	const most = 2000
+	for i := range most + 10 {
 		statement(t, s.files, "alice@acme", trust.Statement{Kind: trust.Approval, Subject: about, Expires: taken.Add(time.Duration(i+1) * time.Hour)})
 	}
 	c, _ := s.consent()
 	folder := slices.Collect(maps.Keys(c.signed))[0]
-	if n := len(c.signed[folder]); n != maxApprovals || s.keys.asked != maxApprovals {
+	if n := len(c.signed[folder]); n != most || s.keys.asked != most {
 		t.Fatalf("%d are read, %d asked for", n, s.keys.asked)
 	}
 	if last := c.ignored[folder]; len(last) != 1 || !strings.Contains(last[0].Why, "the first 2000 by name are read") {

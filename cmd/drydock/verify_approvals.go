@@ -106,23 +106,10 @@ func (v *verifier) skips(overrides []spec.Override, service string) bool {
 
 // signed are the files of one release or removal, with who signed them.
 func (v *verifier) signed(fsys fs.FS, kind trust.Kind, subject trust.Subject) []trust.SignedStatement {
-	folder := trust.Statement{Kind: kind, Subject: subject}.Folder()
-	entries, _ := fs.ReadDir(fsys, folder)
+	files, _ := trust.ReadApprovals(fsys, trust.Statement{Kind: kind, Subject: subject}.Folder())
 	var out []trust.SignedStatement
-	for i, e := range entries {
-		data, err := fs.ReadFile(fsys, folder+"/"+e.Name())
-		if i == maxVotes || err != nil || !e.Type().IsRegular() {
-			continue
-		}
-		f, err := trust.ReadApprovalFile(folder+"/"+e.Name(), data)
-		if err != nil {
-			continue
-		}
-		s := trust.SignedStatement{Statement: f.Statement, File: folder + "/" + e.Name()}
-		if s.Principals, s.Key, err = v.keys.Approvers(f, v.now); err != nil {
-			s.Principals, s.Why = nil, err.Error()
-		}
-		out = append(out, s)
+	for _, f := range files {
+		out = append(out, f.SignedBy(v.keys.Approvers(f, v.now)))
 	}
 	return out
 }

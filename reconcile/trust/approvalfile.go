@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"strings"
 )
 
@@ -15,6 +17,12 @@ const (
 
 	// maxSignature is room for the largest RSA keys.
 	maxSignature = 16 << 10
+
+	maxApprovalFile = maxStatement + maxSignature
+
+	// maxApprovals is how many files of one folder are read: more than an
+	// approval block may ask for, with room for attestations.
+	maxApprovals = 2000
 )
 
 // Namespace is what a statement is signed in, so that no signature of a commit,
@@ -24,6 +32,7 @@ const Namespace = "drydock"
 // An ApprovalFile is a statement and one signature of it. Whether the signature
 // is anybody's is not known yet.
 type ApprovalFile struct {
+	File      string // where it stands; named by its content
 	Statement Statement
 	Signed    []byte // the statement's own bytes: what the signature is over
 	Signature []byte // armoured, as ssh-keygen -Y sign writes it
@@ -90,12 +99,72 @@ func ReadApprovalFile(path string, data []byte) (ApprovalFile, error) {
 	if want := f.Statement.Folder() + "/" + nameOf(data); path != want {
 		return ApprovalFile{}, fmt.Errorf("%s holds what belongs to %s; an approval counts only at its own place: move it there", shown(path), want)
 	}
+	f.File = path
 	return f, nil
 }
 
+// SignedBy is the file's statement with who signed it: what a host's keys
+// answer, which is why it takes their three results.
+func (f ApprovalFile) SignedBy(principals []string, key string, err error) SignedStatement {
+	s := SignedStatement{Statement: f.Statement, Principals: principals, Key: key, File: f.File}
+	if err != nil {
+		s.Principals, s.Why = nil, err.Error()
+	}
+	return s
+}
+
+// ReadApprovals reads the files of one folder, in the order of their names.
+// None of them is ever an error: what counts for nothing is ignored, and it is
+// said why. What nobody could have asked for costs no host its time.
+func ReadApprovals(tree fs.FS, folder string) (files []ApprovalFile, ignored []Ignored) {
+	ignore := func(file, why string) { ignored = append(ignored, Ignored{File: file, Why: why}) }
+	entries, err := fs.ReadDir(tree, folder)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		ignore(folder, "it could not be read: "+err.Error())
+	}
+	for i, e := range entries {
+		if i == maxApprovals {
+			ignore(folder, fmt.Sprintf("it holds %d files, and the first %d by name are read; delete what is none of an approval", len(entries), maxApprovals))
+			break
+		}
+		path := folder + "/" + e.Name()
+		data, why := approvalBytes(tree, path, e)
+		if why != "" {
+			ignore(path, why)
+			continue
+		}
+		f, err := ReadApprovalFile(path, data)
+		if err != nil {
+			ignore(path, err.Error())
+			continue
+		}
+		files = append(files, f)
+	}
+	return files, ignored
+}
+
+// approvalBytes reads one file, or says why it is none to read.
+func approvalBytes(tree fs.FS, path string, e fs.DirEntry) (data []byte, why string) {
+	if !e.Type().IsRegular() {
+		return nil, "it is no plain file"
+	}
+	f, err := tree.Open(path)
+	if err == nil {
+		defer f.Close()
+		if info, serr := f.Stat(); serr == nil && info.Size() > maxApprovalFile {
+			return nil, fmt.Sprintf("it has %d bytes, and no approval is so long", info.Size())
+		}
+		data, err = io.ReadAll(io.LimitReader(f, maxApprovalFile+1))
+	}
+	if err != nil {
+		return nil, "it could not be read: " + err.Error()
+	}
+	return data, ""
+}
+
 func splitApproval(data []byte) (f ApprovalFile, err error) {
-	if len(data) > maxStatement+maxSignature {
-		return f, fmt.Errorf("it has %d bytes, and %d is the limit", len(data), maxStatement+maxSignature)
+	if len(data) > maxApprovalFile {
+		return f, fmt.Errorf("it has %d bytes, and %d is the limit", len(data), maxApprovalFile)
 	}
 	at := bytes.Index(data, []byte("\n-----")) + 1
 	if at == 0 {
