@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +21,9 @@ const self = "/proc/self/exe"
 
 // verb is the hidden first argument by which the agent's binary becomes the
 // shim: between fork and exec of a program that must be known again, it says
-// durably who it is.
+// durably who it is. It does so as the agent's own user: a process of the
+// program's could open the record through /proc, and have the agent end, one
+// day, whatever it wrote there.
 const (
 	verb       = "drydock-shim"
 	verbWithin = "drydock-shim-within" // the same, by rules
@@ -52,11 +55,11 @@ func Shim(args []string) (code int, ours bool) {
 	if len(args) < 2 || args[1] != verb && args[1] != verbWithin {
 		return 0, false
 	}
-	if len(args) < 5 {
+	if len(args) < 6 {
 		fmt.Fprintln(os.Stderr, "this verb is for the agent's own use")
 		return 2, true
 	}
-	err := become(args[2], args[3], args[4:], args[1] == verbWithin)
+	err := become(args[2], args[3], args[4], args[5:], args[1] == verbWithin)
 	// Nothing was run: the record must not say so.
 	_ = unix.Ftruncate(recordFD, 0)
 	_ = unix.Fsync(recordFD)
@@ -64,7 +67,40 @@ func Shim(args []string) (code int, ours bool) {
 	return 127, true
 }
 
-func become(ident, path string, argv []string, within bool) error {
+// life is what the shim takes on last.
+type life struct {
+	As  *syscall.Credential `json:"as,omitempty"` // nil leaves the agent's
+	Dir string              `json:"dir"`
+}
+
+// begin makes this process somebody else's. The kernel closes it to other
+// processes of theirs until exec.
+func (l life) begin() error {
+	if l.As != nil {
+		groups := make([]int, len(l.As.Groups))
+		for i, g := range l.As.Groups {
+			groups[i] = int(g)
+		}
+		uid, gid := int(l.As.Uid), int(l.As.Gid)
+		// These three act on all threads, in this order: the last takes the right.
+		if err := syscall.Setgroups(groups); err != nil {
+			return fmt.Errorf("take on groups: %w", err)
+		}
+		if err := syscall.Setresgid(gid, gid, gid); err != nil {
+			return fmt.Errorf("become group %d: %w", gid, err)
+		}
+		if err := syscall.Setresuid(uid, uid, uid); err != nil {
+			return fmt.Errorf("become user %d: %w", uid, err)
+		}
+	}
+	return os.Chdir(l.Dir)
+}
+
+func become(ident, as, path string, argv []string, within bool) error {
+	var l life
+	if err := json.Unmarshal([]byte(as), &l); err != nil {
+		return err
+	}
 	id, err := proc.Of(os.Getpid())
 	if err != nil {
 		return err
@@ -88,6 +124,9 @@ func become(ident, path string, argv []string, within bool) error {
 		if fd != kept {
 			unix.CloseOnExec(fd)
 		}
+	}
+	if err := l.begin(); err != nil {
+		return err
 	}
 	if within {
 		if err := confine.Enter(rulesFD); err != nil {

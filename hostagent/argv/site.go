@@ -221,9 +221,14 @@ func (p Site) Start(ctx context.Context, s reconcile.Step, c Command, o Start) (
 		return nil, reconcile.HostFault(err, "")
 	}
 	defer status.Close()
+	text, err := json.Marshal(life{As: r.cred, Dir: r.dir})
+	if err != nil {
+		w.Close()
+		return nil, reconcile.HostFault(err, "")
+	}
 	cmd := r.cmd()
-	cmd.Path = self
-	cmd.Args = append([]string{r.name, verb, o.Ident, r.path}, r.args...)
+	cmd.Path, cmd.Dir, cmd.SysProcAttr.Credential = self, "/", nil
+	cmd.Args = append([]string{r.name, verb, o.Ident, string(text), r.path}, r.args...)
 	cmd.Env = append(cmd.Env, p.mark()+o.Ident)
 	cmd.Stdout, cmd.Stderr = o.Log, o.Log
 	cmd.ExtraFiles = []*os.File{files[0], files[1], w}
@@ -273,7 +278,8 @@ func (p Site) open(ctx context.Context) ([]*os.File, error) {
 	if err := durable.MkdirAll(p.Dir, 0o700); err != nil {
 		return nil, fault(err)
 	}
-	lock, err := os.OpenFile(p.lock(), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	// Not to be written to: the program inherits it.
+	lock, err := os.OpenFile(p.lock(), os.O_RDONLY|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fault(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -263,6 +264,52 @@ func TestSiteExecFailureProvesNothingRan(t *testing.T) {
 	}
 	if tr := look(t, p); tr.Begun {
 		t.Errorf("%+v", tr)
+	}
+}
+
+// TestNoProcessOfTheUserWritesTheRecord: what it says is what the agent, as root,
+// ends one day. While a program's file is open for writing its shim waits, with
+// the record open.
+func TestNoProcessOfTheUserWritesTheRecord(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: sudo go test")
+	}
+	dir := t.TempDir()
+	program := filepath.Join(dir, "sleep")
+	sleep, err := os.ReadFile("/bin/sleep")
+	if err := errors.Join(err, os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	busy, err := os.OpenFile(program, os.O_CREATE|os.O_WRONLY, 0o755)
+	if err == nil {
+		_, err = busy.Write(sleep)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := site(t)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := p.Start(t.Context(), step(""), argv.Command{Argv: []string{program, "600"}, User: "nobody"}, argv.Start{Ident: "one"})
+		ended <- err
+	}()
+	var main proc.ID
+	eventually(t, "a record", func() bool {
+		data, _ := os.ReadFile(filepath.Join(p.Dir, "record"))
+		return json.Unmarshal(data, &main) == nil
+	})
+	for range 3 {
+		out, err := argv.Run(deadline(t), reconcile.Env{}, step(""), argv.Command{Argv: []string{"ls", "-l", fmt.Sprintf("/proc/%d/fd", main.PID)}, User: "nobody"})
+		if err == nil {
+			t.Errorf("the user sees its files:\n%s", out)
+		}
+	}
+	busy.Close()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("ps", "-o", "user=", fmt.Sprint(main.PID)).Output(); err != nil || strings.TrimSpace(string(out)) != "nobody" {
+		t.Errorf("it runs as %s: %v", out, err)
 	}
 }
 
