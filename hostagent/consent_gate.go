@@ -189,7 +189,7 @@ func sortedNames(m reconcile.Memory) []string {
 // skipsExpiry is the override by which expired approvals count, if one is in force.
 func skipsExpiry(service string, s reconcile.Surroundings) (spec.Override, bool) {
 	for _, o := range s.Wanted.Overrides {
-		if slices.Contains(o.Skip, "approval-expiry") && s.Now.Before(o.Until) && (len(o.Services) == 0 || slices.Contains(o.Services, service)) {
+		if o.Skips("approval-expiry", service, s.Now) {
 			return o, true
 		}
 	}

@@ -160,10 +160,7 @@ func whereFrozen(f spec.Freeze) string {
 }
 
 func overridden(skip string, p ServicePlan, s Surroundings) bool {
-	return slices.ContainsFunc(s.Wanted.Overrides, func(o spec.Override) bool {
-		return slices.Contains(o.Skip, skip) && s.Now.Before(o.Until) &&
-			(len(o.Services) == 0 || slices.Contains(o.Services, p.Service))
-	})
+	return slices.ContainsFunc(s.Wanted.Overrides, func(o spec.Override) bool { return o.Skips(skip, p.Service, s.Now) })
 }
 
 func window(p ServicePlan, s Surroundings) (Gate, bool) {

@@ -344,6 +344,12 @@ type Override struct {
 	Origin   Origin    `json:"origin"`
 }
 
+// Skips reports whether it lets a service pass a gate at a time.
+func (o Override) Skips(gate, service string, now time.Time) bool {
+	return slices.Contains(o.Skip, gate) && now.Before(o.Until) &&
+		(len(o.Services) == 0 || slices.Contains(o.Services, service))
+}
+
 // Removed says that a service is to be stopped and uninstalled on this host.
 type Removed struct {
 	Name   string `json:"name"`

@@ -40,7 +40,7 @@ Keys, --print and --signature are as with drydock approve.`,
 		all, _ := fleet.Services(cmd.Flag("env").Value.String())
 		for _, d := range all {
 			if d.Name == args[0] {
-				names, _ := requires(d.Service)
+				names := d.Requires()
 				return slices.DeleteFunc(names, func(n string) bool { return slices.Contains(args[1:], n) }), cobra.ShellCompDirectiveNoFileComp
 			}
 		}

@@ -63,7 +63,7 @@ func (v *verifier) wants(ctx context.Context, base, from, head string) ([]verifi
 					ask.Rules = append(ask.Rules, *r)
 				}
 			}
-			names, _ := requires(d.Service)
+			names := d.Requires()
 			if len(ask.Rules)+len(names) == 0 && v.policy.Approvals[env] == 0 {
 				continue // nobody is asked
 			}
@@ -91,7 +91,7 @@ func (v *verifier) service(fsys fs.FS, d spec.Declared, ask trust.Ask) []verifie
 	if len(ask.Rules) > 0 || v.policy.Approvals[d.Environment] > 0 {
 		out = append(out, wanted(ask, v.policy.Approve(ask, signed)))
 	}
-	if names, _ := requires(d.Service); len(names) > 0 {
+	if names := d.Requires(); len(names) > 0 {
 		ask.Kind = trust.Attestation
 		out = append(out, wanted(ask, v.policy.Attest(ask, names, signed)))
 	}
@@ -100,7 +100,7 @@ func (v *verifier) service(fsys fs.FS, d spec.Declared, ask trust.Ask) []verifie
 
 func (v *verifier) skips(overrides []spec.Override, service string) bool {
 	return slices.ContainsFunc(overrides, func(o spec.Override) bool {
-		return slices.Contains(o.Skip, "approval-expiry") && v.now.Before(o.Until) && (len(o.Services) == 0 || slices.Contains(o.Services, service))
+		return o.Skips("approval-expiry", service, v.now)
 	})
 }
 
