@@ -75,6 +75,25 @@ func ReleasesIn(src []byte, filename string) (map[string]Change, error) {
 	return out, nil
 }
 
+// UnreadIn are the services of a file whose release ReleasesIn leaves out; nil
+// for a file that does not parse, which nothing is loaded from.
+func UnreadIn(src []byte, filename string) []string {
+	d, fault := dissect(src, filename)
+	if fault != nil {
+		return nil
+	}
+	var out []string
+	for _, u := range d.units {
+		for _, n := range u.nodes {
+			if n.typ == "service" && len(n.labels) > 0 && d.releases[n.labels[0].name] == nil {
+				out = append(out, n.labels[0].name)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 // withAttempts is the old version with the attempts written that the new one
 // writes where none stood: this line is what a retry adds.
 func (d *dissected) withAttempts(is *dissected) *dissected {

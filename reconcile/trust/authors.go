@@ -12,13 +12,18 @@ import (
 
 // What is read to find the authors of one batch: so many of the newest commits
 // in it, and so many of those that may have changed the declaration. Where more
-// would have to be asked, whoever may have changed it counts as who did.
+// would have to be asked, whoever may have changed it counts as who did; where
+// more would have to be read, [Anybody] does.
 const (
 	maxBatch  = 5000
-	maxAlone  = 300 // on a host that never took the service
+	maxAlone  = 300 // at once, on a host that never took the service
 	maxStates = 30
 	maxFacts  = 10_000
 )
+
+// Anybody stands among authors where more commits came than are read: nobody is
+// hidden behind many, and any one person may be who made it.
+const Anybody = "*"
 
 // A Batch is what one host is to take up of one service, or of its removal.
 type Batch struct {
@@ -54,6 +59,7 @@ type facts struct {
 	parents []string
 	changes map[string][]string // "prod/web 1.4.3" -> emails of its changes
 	moves   map[string]bool     // "prod/web": moves its release and names no change
+	adds    map[string]bool     // "prod/web": there was none of its release
 	tells   map[string]bool     // environments, or Everywhere, whose declarations it may change
 	vouches []string            // commits that its maker signs for
 	by      []string            // who answers for it
@@ -65,18 +71,27 @@ type facts struct {
 // carries. Where no signature counts, it is whom the commit names. An error is
 // the history's: then nobody knows.
 func (w *Writers) Authors(ctx context.Context, b Batch) ([]string, error) {
-	commits, err := w.commits(ctx, b)
+	commits, cut, err := w.commits(ctx, b)
 	if err != nil {
 		return nil, err
 	}
-	vouchers, err := w.vouchers(ctx, commits, b.At)
-	if err != nil {
-		return nil, err
-	}
+	vouchers := map[string][]string{}
 	key := b.Environment + "/" + b.Service
 	var out []string
-	asked, brought, told := 0, false, b.State == nil
-	for _, c := range commits {
+	read, asked, brought, told := 0, 0, false, b.State == nil
+	for i, c := range commits {
+		if b.From == "" && brought && told {
+			return unique(out), nil
+		}
+		ahead := len(commits)
+		if b.From == "" {
+			ahead = min(i+maxAlone, ahead)
+		}
+		for ; read < ahead; read++ {
+			if err := w.vouchers(ctx, commits[read], b.At, vouchers); err != nil {
+				return nil, err
+			}
+		}
 		f, err := w.of(ctx, c, b.At)
 		if err != nil {
 			return nil, err
@@ -88,7 +103,7 @@ func (w *Writers) Authors(ctx context.Context, b Batch) ([]string, error) {
 					out, brought = append(out, emails...), true
 				}
 			}
-			if f.moves[key] && !b.Back {
+			if (f.moves[key] || f.adds[key] && b.From == "") && !b.Back {
 				out, brought = append(out, by...), true
 			}
 		}
@@ -103,43 +118,44 @@ func (w *Writers) Authors(ctx context.Context, b Batch) ([]string, error) {
 		}
 		if did {
 			out = append(out, by...)
-			told = b.From == ""
+			told = b.From == "" && asked <= maxStates
 		}
+	}
+	if alone := b.From == "" && brought && told; cut && !alone && !(b.Back && b.State == nil) {
+		out = append(out, Anybody)
 	}
 	return unique(out), nil
 }
 
-// vouchers are who signed for others' commits: what those do is theirs too, or
+// vouchers adds who signed for others' commits: what those do is theirs too, or
 // somebody could leave their own change unsigned, vouch for it, and approve it.
-func (w *Writers) vouchers(ctx context.Context, commits []string, at time.Time) (map[string][]string, error) {
-	out := map[string][]string{}
-	for _, c := range commits {
-		f, err := w.of(ctx, c, at)
-		if err != nil {
-			return nil, err
-		}
-		for _, v := range f.vouches {
-			out[v] = append(out[v], f.by...)
-		}
+func (w *Writers) vouchers(ctx context.Context, commit string, at time.Time, out map[string][]string) error {
+	f, err := w.of(ctx, commit, at)
+	if err != nil {
+		return err
 	}
-	return out, nil
+	for _, v := range f.vouches {
+		out[v] = append(out[v], f.by...)
+	}
+	return nil
 }
 
-// commits are those of a batch, the newest first.
-func (w *Writers) commits(ctx context.Context, b Batch) ([]string, error) {
+// commits are those of a batch, the newest first, and whether there are more.
+func (w *Writers) commits(ctx context.Context, b Batch) (out []string, cut bool, err error) {
 	if b.From != "" {
 		all, err := w.History.Between(ctx, b.From, b.To)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		slices.Reverse(all)
-		return all[:min(len(all), maxBatch)], nil
+		return all[:min(len(all), maxBatch)], len(all) > maxBatch, nil
 	}
-	seen, out := map[string]bool{b.To: true}, []string{b.To}
-	for i := 0; i < len(out) && len(out) < maxAlone; i++ {
+	seen := map[string]bool{b.To: true}
+	out = []string{b.To}
+	for i := 0; i < len(out) && len(out) <= maxBatch; i++ {
 		raw, err := w.History.Commit(ctx, out[i])
 		if err != nil && i == 0 {
-			return nil, err
+			return nil, false, err
 		}
 		parents, _ := Parents(raw) // where the history ends, so does what is known
 		for _, p := range parents {
@@ -148,7 +164,7 @@ func (w *Writers) commits(ctx context.Context, b Batch) ([]string, error) {
 			}
 		}
 	}
-	return out, nil
+	return out[:min(len(out), maxBatch)], len(out) > maxBatch, nil
 }
 
 // of reads one commit, once.
@@ -156,7 +172,7 @@ func (w *Writers) of(ctx context.Context, commit string, at time.Time) (*facts, 
 	if f := w.facts[commit]; f != nil {
 		return f, nil
 	}
-	f := &facts{changes: map[string][]string{}, moves: map[string]bool{}, tells: map[string]bool{}}
+	f := &facts{changes: map[string][]string{}, moves: map[string]bool{}, adds: map[string]bool{}, tells: map[string]bool{}}
 	raw, err := w.History.Commit(ctx, commit)
 	if errors.Is(err, ErrUnfit) {
 		return f, nil // from before anybody judged: nothing can be known of it
@@ -230,6 +246,8 @@ func (f *facts) read(c Commit) {
 // look finds what a commit's edits may mean for declarations.
 func (w *Writers) look(ctx context.Context, f *facts, changes []Change, parent, commit string) error {
 	r := &reader{history: w.History}
+	// A release may move from one file to another, and to another version with it.
+	was, is := map[string]spec.Change{}, map[string]spec.Change{}
 	for _, c := range changes {
 		env, language := placeOf(c.Path)
 		if !language {
@@ -244,15 +262,27 @@ func (w *Writers) look(ctx context.Context, f *facts, changes []Change, parent, 
 			return err
 		}
 		for _, t := range spec.Touches(old, new, c.Path) {
-			switch t.Kind {
-			case spec.TouchRelease:
-				key := env + "/" + t.Name
-				if len(f.changes[key+" "+t.To.Version]) == 0 {
-					f.moves[key] = true
-				}
-			case spec.TouchOther:
+			if t.Kind == spec.TouchOther {
 				f.tells[env] = true
 			}
+		}
+		for into, data := range map[*map[string]spec.Change][]byte{&was: old, &is: new} {
+			named, _ := spec.ReleasesIn(data, c.Path) // a file that does not parse names none
+			for name, release := range named {
+				(*into)[env+"/"+name] = release
+			}
+		}
+		for _, name := range spec.UnreadIn(new, c.Path) {
+			f.moves[env+"/"+name] = true // nobody can tell here
+		}
+	}
+	for key, to := range is {
+		from, ok := was[key]
+		switch {
+		case !ok:
+			f.adds[key] = true
+		case !sameRelease(from, to) && len(f.changes[key+" "+to.Version]) == 0:
+			f.moves[key] = true
 		}
 	}
 	return nil

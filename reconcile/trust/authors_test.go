@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"drydock/spec"
 )
 
 // stateOf is the declaration by a commit, as the files of the rig have it: what
@@ -69,6 +73,16 @@ func TestAuthors(t *testing.T) {
 		{"a way back", func(r *repo, from string) string {
 			return r.on(from, at("1.0"), by("bob@acme"), bumped("prod/web", "1.1", "1.0"))
 		}, nil, false, true, false},
+		{"a release moved with its file", func(r *repo, from string) string {
+			return r.on(from, files{"prod/web.hcl": gone, "prod/w.hcl": service("web", "1.2")}, by("bob@acme"))
+		}, []string{"bob@acme"}, false, false, false},
+		{"a file that moved", func(r *repo, from string) string {
+			a := r.on(from, files{"prod/web.hcl": gone, "prod/w.hcl": service("web", "1.1")}, by("bob@acme"))
+			return r.on(a, files{"prod/w.hcl": service("web", "1.2")}, ci, bumped("prod/web", "1.1", "1.2", "ann@acme"))
+		}, []string{"ann@acme"}, false, false, false},
+		{"a release that is no plain value", func(r *repo, from string) string {
+			return r.on(from, files{"prod/web.hcl": strings.Replace(service("web", "1.2"), `"1.2"`, `("1.2")`, 1)}, by("bob@acme"))
+		}, []string{"bob@acme"}, false, false, false},
 		{"a change of the declaration", func(r *repo, from string) string {
 			return r.on(from, files{"prod/spec.hcl": spelled(2)}, by("bob@acme"))
 		}, []string{"bob@acme"}, true, false, false},
@@ -153,6 +167,52 @@ func TestAuthorsAreNotHiddenByMany(t *testing.T) {
 	got, err := (&Writers{History: r, Keys: &ring{}}).Authors(t.Context(), b)
 	if err != nil || !slices.Equal(got, []string{"bob@acme", "carol@acme"}) || asked > 2*maxStates {
 		t.Fatalf("%v, %v, asked %d times", got, err, asked)
+	}
+}
+
+// Who makes a service, below any number of commits that say nothing, is its
+// author also on a host that never took it.
+func TestAuthorsOfWhatIsNew(t *testing.T) {
+	r := newRepo(t)
+	from := r.on("", files{"README.md": "x"})
+	to := r.on(from, files{"prod/web.hcl": service("web", "1.0")}, by("bob@acme"))
+	to = r.on(to, files{"prod/spec.hcl": spelled(1)}, by("dan@acme"))
+	for range maxAlone + 5 {
+		to = r.on(to, nil, by("carol@acme"))
+	}
+	for i := range maxStates + 5 {
+		to = r.on(to, files{"prod/other.hcl": spelled(i)}, by("carol@acme"))
+	}
+	b := Batch{Environment: "prod", Service: "web", Version: "1.0", To: to, At: noon, State: stateOf(r)}
+	got, err := (&Writers{History: r, Keys: &ring{}}).Authors(t.Context(), b)
+	if err != nil || !slices.Equal(got, []string{"bob@acme", "carol@acme", "dan@acme"}) {
+		t.Fatal(got, err)
+	}
+}
+
+// endless is a history of more commits than anybody reads.
+type endless struct {
+	History
+	last string
+}
+
+func (e endless) Between(context.Context, string, string) ([]string, error) {
+	return slices.Repeat([]string{e.last}, maxBatch+1), nil
+}
+
+func TestAuthorsBehindMoreThanIsRead(t *testing.T) {
+	r := newRepo(t)
+	from := r.on("", files{"prod/web.hcl": service("web", "1.0"), "prod/spec.hcl": spelled(1)})
+	b := Batch{Environment: "prod", Service: "web", Version: "1.0", From: from, To: r.on(from, nil, by("carol@acme")), At: noon}
+	w := &Writers{History: endless{r, from}, Keys: &ring{}}
+	made, err := w.Authors(t.Context(), b)
+	if err != nil || !slices.Contains(made, Anybody) {
+		t.Fatal(made, err)
+	}
+	d := policy().Approve(Ask{Kind: Approval, Subject: web, Rules: []spec.Approval{{Required: 1, From: []string{"alice@acme"}}}, Authors: []string{Anybody}, Now: noon},
+		[]SignedStatement{{Statement: Statement{Kind: Approval, Subject: web, Expires: noon.Add(time.Hour)}, Principals: []string{"alice@acme"}, Key: "k", File: "f"}})
+	if d.Granted || !strings.Contains(d.Why, "more commits have come than are read") || len(d.Authors) > 0 {
+		t.Fatalf("%+v", d)
 	}
 }
 

@@ -222,7 +222,9 @@ func (p Policy) peopleIn(env string) (named, open []string) {
 // authored reports whether a person is one of the authors: an email's case is
 // nobody's own.
 func (a Ask) authored(who string) bool {
-	return slices.ContainsFunc(a.Authors, func(author string) bool { return strings.EqualFold(strings.TrimSpace(author), who) })
+	return slices.ContainsFunc(a.Authors, func(author string) bool {
+		return author == Anybody || strings.EqualFold(strings.TrimSpace(author), who)
+	})
 }
 
 func (m demand) asks(who string) bool { return m.from == nil || slices.Contains(m.from, who) }
@@ -258,6 +260,8 @@ func (m demand) short(signers map[string]Counted) (why string, missing []string)
 		why = fmt.Sprintf("%s for %s, and %s", m.by, people(m.required), named(fresh))
 	case len(authors) > 0:
 		return "authors of its batch have to approve it besides: " + strings.Join(authors, ", "), authors
+	case slices.Contains(m.Authors, Anybody):
+		need, why = 1, fmt.Sprintf("more commits have come than are read, so that %s may have made it, and nobody approves alone what they made", fresh[0])
 	default:
 		need, why = 1, fmt.Sprintf("%s made it, and nobody approves alone what they made", fresh[0])
 	}
@@ -300,6 +304,9 @@ func named(list []string) string {
 func unasked(a Ask, demands []demand) []string {
 	var out []string
 	for _, author := range unique(a.Authors) {
+		if author == Anybody {
+			continue
+		}
 		asked := slices.ContainsFunc(demands, func(m demand) bool {
 			return slices.ContainsFunc(m.authors, func(who string) bool { return strings.EqualFold(strings.TrimSpace(author), who) })
 		})
