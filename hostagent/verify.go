@@ -72,7 +72,20 @@ func (v *verifier) looked(m reconcile.Memory, accepted string) bool {
 	return v == nil || m.Accepted == accepted && m.Warrant != nil && !(m.Warrant.Loose && v.Policy.Since != "")
 }
 
-// judge says who answers for a head; an error is a *Refused.
+// judge says who answers for a head; an error is a *Refused, or the agent stops.
+//
+//	head ── accepted, and looked at ──────────────▶ in force; not asked (needs)
+//	 │
+//	 ├── refused before, and not due again ───────▶ refused, and nothing is read
+//	 ▼
+//	all from base to head: base is the accepted commit; since, where what was
+//	 │ accepted was not looked at; nothing, on trust, where since names nothing
+//	 │
+//	 ├── each commit good ──▶ Warrant ────────────▶ accept: ref, then record; in force
+//	 ├── a Blocker ──▶ Sighted ───────────────────▶ refused until the head is another,
+//	 │                                              or the Blocker's Until
+//	 ├── not done within judging ─────────────────▶ refused for tooSlow
+//	 └── the store's trouble, or the policy's ────▶ refused until the next look
 func (v *verifier) judge(ctx context.Context, m reconcile.Memory, accepted string, head Snapshot) (*reconcile.Warrant, error) {
 	base := accepted
 	if !v.looked(m, accepted) && v.Policy.Since != "" {
