@@ -74,6 +74,7 @@ type Agent struct {
 	want     spec.Wanted
 	consent  *consent
 	source   reconcile.SourceStatus
+	unread   string // why the host's own files, as they are now, are not in force
 	services map[string]*service
 }
 
@@ -205,7 +206,7 @@ func (a *Agent) Status(context.Context) reconcile.HostStatus {
 	defer a.mu.Unlock()
 	st := reconcile.HostStatus{
 		Host: a.Host.Name, Environment: a.Host.Environment, Commit: m.Accepted,
-		Paused: m.Paused, Agent: a.looping, Source: a.answered(m), Services: []reconcile.ServiceStatus{},
+		Paused: m.Paused, Agent: a.looping, Source: a.answered(m), Config: a.unread, Services: []reconcile.ServiceStatus{},
 	}
 	for _, n := range reconcile.Names(a.want, m) {
 		s := a.service(n)
@@ -218,6 +219,14 @@ func (a *Agent) Status(context.Context) reconcile.HostStatus {
 		st.Services = append(st.Services, row)
 	}
 	return st
+}
+
+// Unread tells the agent why a change of the host's own files was not taken up,
+// for its status to say; "" once they are as this agent read them.
+func (a *Agent) Unread(why string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.unread = why
 }
 
 // Look finds out how everything stands without an agent that runs, without

@@ -55,6 +55,7 @@ type HostStatus struct {
 	Paused      bool            `json:"paused"`
 	Agent       bool            `json:"agent"` // whether one runs; without it nothing here changes by itself
 	Source      SourceStatus    `json:"source"`
+	Config      string          `json:"config,omitempty"` // why the host's own files, as they are now, are not in force
 	Services    []ServiceStatus `json:"services"`
 }
 

@@ -192,13 +192,18 @@ func reconfigured(ctx context.Context, wakes <-chan struct{}, f *flags, now *con
 		if !diags.HasErrors() {
 			k, err = openKeys(next)
 		}
+		a.Unread("")
+		refuse := func(what, why string) {
+			a.Unread(what + ": " + why)
+			log.Error(what, "error", why)
+		}
 		switch {
 		case diags.HasErrors():
-			log.Error("the configuration was changed and has errors; the old one stays in force", "error", diags.Error())
+			refuse("the configuration was changed and has errors; the old one stays in force", diags.Error())
 		case err != nil:
-			log.Error("the configuration names keys that cannot be used; the old configuration and the old keys stay in force", "error", err)
+			refuse("the configuration names keys that cannot be used; the old configuration and the old keys stay in force", err.Error())
 		case next.State != now.State:
-			log.Error("state was changed, which takes a new start of the agent: stop it, move the directory, start it", "from", now.State, "to", next.State)
+			refuse("state was changed, which takes a new start of the agent", fmt.Sprintf("stop it, move %s to %s, and start it", now.State, next.State))
 		case !reflect.DeepEqual(next, now.Config) || !k.same(now.keys):
 			log.Info("the configuration was changed")
 			return &configured{next, k}

@@ -91,7 +91,13 @@ func printStatus(w io.Writer, st reconcile.HostStatus, now time.Time, running bo
 	if !st.Agent && running {
 		head += "  " + paint(w, yellow, "no agent runs")
 	}
+	if by := answers(st.Source); by != "" {
+		head += "  " + by
+	}
 	fmt.Fprintln(w, head)
+	if st.Config != "" {
+		fmt.Fprintf(w, "%s %s\n", paint(w, red, "configuration:"), st.Config)
+	}
 	printSource(w, st.Source, now)
 	if len(st.Services) == 0 && st.Commit == "" && st.Source.Blocked != "" {
 		fmt.Fprintln(w, "no commit is accepted yet, so nothing is known of what should run here")
@@ -125,7 +131,9 @@ func printStatus(w io.Writer, st reconcile.HostStatus, now time.Time, running bo
 		line := strings.TrimRight(lines[i+1], " ")
 		words := stateWords(s)
 		fmt.Fprintln(w, strings.TrimSuffix(line, words)+paint(w, stateColour(s.State), words))
-		if s.Reason != "" {
+		if s.Reason != "" && s.Reason == st.Source.Stale {
+			fmt.Fprintln(w, "  as said above, of all that is new")
+		} else if s.Reason != "" {
 			where := ""
 			if s.Origin != "" && s.State != reconcile.Converged && !strings.Contains(s.Reason, ".hcl:") && !strings.Contains(s.Reason, ".json:") {
 				where = paint(w, dim, " ("+s.Origin+")")
@@ -133,9 +141,23 @@ func printStatus(w io.Writer, st reconcile.HostStatus, now time.Time, running bo
 			fmt.Fprintf(w, "  %s%s\n", strings.ReplaceAll(s.Reason, "\n", "\n  "), where)
 		}
 		if asked(s.Gate) && len(s.Missing) > 0 {
-			fmt.Fprintf(w, "  missing: %s\n", strings.Join(s.Missing, ", "))
+			fmt.Fprintf(w, "  %s: %s\n", whom(s.Gate), strings.Join(s.Missing, ", "))
 		}
 	}
+}
+
+// answers says who answers for the commit in force; "" where nobody has to, or
+// nobody does.
+func answers(s reconcile.SourceStatus) string {
+	switch {
+	case len(s.By) == 0:
+		return ""
+	case s.How == "merged":
+		return "merged, answered for by " + strings.Join(s.By, ", ")
+	case s.How == "vouched":
+		return "vouched for by " + strings.Join(s.By, ", ")
+	}
+	return s.How + " by " + strings.Join(s.By, ", ")
 }
 
 // printSource says what holds the host at its commit: since when, in the words of
@@ -145,14 +167,14 @@ func printSource(w io.Writer, s reconcile.SourceStatus, now time.Time) {
 		fmt.Fprintln(w, "The commit in force was taken on trust, because `since` in hostagent.hcl names none; later ones are verified.")
 	}
 	if s.Error != "" {
-		word := "source:"
+		word := "source"
 		if s.Blocked != "" {
-			word = "blocked:"
+			word = "blocked"
 		}
 		if s.BehindSince != nil && now.Sub(*s.BehindSince) >= time.Second {
-			word += " (for " + age(now.Sub(*s.BehindSince)) + ")"
+			word += " for " + age(now.Sub(*s.BehindSince))
 		}
-		fmt.Fprintf(w, "%s %s\n", paint(w, red, word), strings.ReplaceAll(s.Error, "\n", "\n        "))
+		fmt.Fprintf(w, "%s %s\n", paint(w, red, word+":"), strings.ReplaceAll(s.Error, "\n", "\n        "))
 	}
 	if s.Stale != "" {
 		fmt.Fprintf(w, "%s %s\n", paint(w, yellow, "stale:"), s.Stale)
@@ -175,6 +197,15 @@ func stateWords(s reconcile.ServiceStatus) string {
 
 // asked reports whether a gate waits for people, who have names.
 func asked(gate string) bool { return gate == "approval" || gate == "attestation" }
+
+// whom is what the list beside such a gate holds: people, of whom not all may be
+// needed, or what somebody has to attest.
+func whom(gate string) string {
+	if gate == "attestation" {
+		return "missing"
+	}
+	return "asked"
+}
 
 // age is a duration as people say it: "3m", "5h", "12d".
 func age(d time.Duration) string {
@@ -219,7 +250,7 @@ func printPlan(w io.Writer, p hostagent.PlanReport) {
 		if s.Gate != "" {
 			fmt.Fprintf(w, "  %s %s: %s\n", paint(w, yellow, "waits for"), s.Gate, s.GateReason)
 			if asked(s.Gate) && len(s.Missing) > 0 {
-				fmt.Fprintf(w, "  missing: %s\n", strings.Join(s.Missing, ", "))
+				fmt.Fprintf(w, "  %s: %s\n", whom(s.Gate), strings.Join(s.Missing, ", "))
 			}
 		}
 		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
