@@ -293,7 +293,7 @@ func (e *entry) card() string {
 		row(map[bool]string{true: "signed"}[i == 0], "%s", line)
 	}
 	if e.Kind == trust.Approval && e.rule == nil {
-		row("missing", "nobody: the declaration has no approval block; a host may ask for approvals itself")
+		row("missing", "nobody whom the declaration asks: it has no approval block. Hosts may ask for approvals themselves")
 	} else if !e.decision.Granted {
 		row("missing", "%s", strings.Join(e.decision.Missing, ", "))
 	}

@@ -210,6 +210,15 @@ func TestDecisionSays(t *testing.T) {
 	}
 }
 
+// TestSignedWhereNobodyIsAsked: who signed is told as one who did, because
+// another host may ask: its floor lies in no repository.
+func TestSignedWhereNobodyIsAsked(t *testing.T) {
+	want := Decision{Granted: true, Counted: []Counted{{"alice@acme", "00-alice", month, false}}}
+	if diff := cmp.Diff(want, crew(0).Approve(asking(ruled()), signedBy(approves(), "alice"))); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestAttest(t *testing.T) {
 	old := noon.Add(-time.Hour)
 	other := func(change func(*Statement)) Statement { s := attests("ok"); change(&s); return s }
