@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
 )
 
 // A Touch is one thing that an edit of one file does.
@@ -92,6 +93,35 @@ func UnreadIn(src []byte, filename string) []string {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// MovesIn are the moved blocks of a file, as far as they are plain values; none
+// of a file that does not parse.
+func MovesIn(src []byte, filename string) []Moved {
+	d, fault := dissect(src, filename)
+	if fault != nil {
+		return nil
+	}
+	var out []Moved
+	for _, u := range d.units {
+		for _, n := range u.nodes {
+			if n.typ != "moved" {
+				continue
+			}
+			var m Moved
+			for name, into := range map[string]*string{"from": &m.From, "to": &m.To} {
+				if a := n.body.attr(name); a != nil && plainValue(a.expr) {
+					if v, diags := a.expr.Value(nil); !diags.HasErrors() && v.Type() == cty.String && !v.IsNull() {
+						*into = v.AsString()
+					}
+				}
+			}
+			if m.From != "" && m.To != "" {
+				out = append(out, m)
+			}
+		}
+	}
+	return out
 }
 
 // withAttempts is the old version with the attempts written that the new one

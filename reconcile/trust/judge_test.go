@@ -157,6 +157,9 @@ func TestBump(t *testing.T) {
 			c := r.on(base, files{stagingWeb: gone, "staging/a/web.hcl": bump("1.2")})
 			return r.on(c, files{"staging/a/web.hcl": bump("1.1")}, ci)
 		}, NotAllowed, "has left"},
+		{"back after the service moved to another name", renamed(stagingWeb, "staging/store.hcl", "1.1"), NotAllowed, "moves store from 1.2 to 1.1, a release that staging has left"},
+		{"back after the service moved, as the root says", renamed(stagingWeb, "moved.hcl", "1.1"), NotAllowed, "has left"},
+		{"forward after the service moved to another name", renamed(stagingWeb, "staging/store.hcl", "1.3"), "", ""},
 		{"the agent", swap("prod/api.hcl", `"1.0.0"`, `"1.0.1"`, bumper), NotAllowed, "changes hostagent"},
 		{"the artifact's source", swap(stagingWeb, "https://a", "https://evil", ci), NotAllowed, "changes service \"web\" (staging/web.hcl:9)"},
 		{"a profile", swap("profiles.hcl", "\n}", "\n  depends_on = [\"x\"]\n}", ci), NotAllowed, "in every environment"},
@@ -698,5 +701,15 @@ func TestNeedsAreInOrder(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, needs); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// renamed makes web store, as a moved block in a file says, and then a bump of it.
+func renamed(path, says, version string) func(*repo, string) string {
+	moved := "moved {\n  from = \"web\"\n  to   = \"store\"\n}\n"
+	return func(r *repo, base string) string {
+		all := files{path: gone, says: moved, "staging/s.hcl": service("store", "1.2")}
+		c := r.on(base, all)
+		return r.on(c, files{"staging/s.hcl": service("store", version)}, by("ci@acme"))
 	}
 }

@@ -192,7 +192,7 @@ func (t *trial) backAt(ctx context.Context, e edit, side, base string) ([]Need, 
 
 // again reports whether something of a service was named more than once.
 func (t *trial) again(key string) bool {
-	if t.past.names.again[key] || t.fresh.again[key] {
+	if t.past.names.again[key] || t.fresh.again[key] || len(t.ever(key)) > 1 {
 		return true
 	}
 	// Once before, and once among the commits at hand.

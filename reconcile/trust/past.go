@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -9,7 +10,7 @@ import (
 	"strings"
 
 	"drydock/spec"
-)
+, n.moved[Everywhere+"/"+service])
 
 // A Past remembers which releases each environment has ever named, so that a
 // bump that goes back is seen as what it is. The zero value remembers nothing;
@@ -27,6 +28,7 @@ type names struct {
 	keys     map[string][]string // path -> "prod/web"
 	paths    map[string][]string // "prod/web" -> paths
 	services map[string][]string // "web" -> "prod/web", "staging/web"
+	moved    map[string][]string // "prod/store", or "*/store" -> "shop", which is its name of before
 	words    map[string][]string // "prod/web" -> versions and digests
 	again    map[string]bool     // "prod/web": something of it was named twice
 }
@@ -38,7 +40,7 @@ func add(m map[string][]string, key, v string) {
 }
 
 func (n *names) init() {
-	*n = names{map[string][]string{}, map[string][]string{}, map[string][]string{}, map[string][]string{}, map[string][]string{}, map[string]bool{}}
+	*n = names{map[string][]string{}, map[string][]string{}, map[string][]string{}, map[string][]string{}, map[string][]string{}, map[string][]string{}, map[string]bool{}}
 }
 
 // record notes that a commit's tree names a release that its parent's did not.
@@ -179,14 +181,22 @@ func (r *reader) record(ctx context.Context, into *names, c string, edits []edit
 	return err
 }
 
-// note is a release that a commit named.
+// note is a release that a commit named, or another name of a service.
 type note struct {
 	commit, path, env, service string
 	release                    spec.Change
+	was                        string // its name of before; "" where a release is noted
 }
 
 func (n *names) take(found []note) {
 	for _, f := range found {
+		if f.was != "" {
+			if n.at == nil {
+				n.init()
+			}
+			add(n.moved, f.env+"/"+f.service, f.was)
+			continue
+		}
 		n.record(f.commit, f.path, f.env, f.service, f.release)
 	}
 }
@@ -195,7 +205,19 @@ func (n *names) take(found []note) {
 func (r *reader) names(ctx context.Context, c string, edits []edit) (found []note, err error) {
 	for _, e := range edits {
 		env, language := placeOf(e.Path)
-		if !language || env == Everywhere || !regular(e.New.Mode) {
+		if !language || !regular(e.New.Mode) {
+			continue
+		}
+		data, err := r.file(ctx, e.after, e.Path, e.New)
+		if err != nil {
+			return nil, err
+		}
+		if bytes.Contains(data, []byte("moved")) {
+			for _, m := range spec.MovesIn(data, e.Path) {
+				found = append(found, note{commit: c, path: e.Path, env: env, service: m.To, was: m.From})
+			}
+		}
+		if env == Everywhere {
 			continue
 		}
 		is, err := r.releases(ctx, e.after, e.Path, e.New)
@@ -209,7 +231,7 @@ func (r *reader) names(ctx context.Context, c string, edits []edit) (found []not
 		for _, service := range slices.Sorted(maps.Keys(is)) {
 			release := is[service]
 			if old, ok := was[service]; !ok || !sameRelease(old, release) {
-				found = append(found, note{c, e.Path, env, service, release})
+				found = append(found, note{commit: c, path: e.Path, env: env, service: service, release: release})
 			}
 		}
 	}
@@ -230,20 +252,40 @@ func (r *reader) left(ctx context.Context, key string, from, to spec.Change, at 
 	if err := r.learn(ctx); err != nil {
 		return "", err
 	}
-	stands := wordsOf(from)
+	stands, keys := wordsOf(from), r.ever(key)
 	for _, word := range wordsOf(to) {
 		if slices.Contains(stands, word) {
 			continue
 		}
 		for _, n := range []names{r.past.names, r.fresh} {
-			for _, commit := range n.at[key+"\x00"+word] {
-				if ok, err := r.ancestor(ctx, commit, at); ok || err != nil {
-					return commit, err
+			for _, key := range keys {
+				for _, commit := range n.at[key+"\x00"+word] {
+					if ok, err := r.ancestor(ctx, commit, at); ok || err != nil {
+						return commit, err
+					}
 				}
 			}
 		}
 	}
 	return "", nil
+}
+
+// ever is a service under all its names: what moved to a new one has left what
+// it left under the old one.
+func (r *reader) ever(key string) []string {
+	env, _, _ := strings.Cut(key, "/")
+	keys := []string{key}
+	for i := 0; i < len(keys); i++ {
+		_, service, _ := strings.Cut(keys[i], "/")
+		for _, n := range []names{r.past.names, r.fresh} {
+			for _, was := range slices.Concat(n.moved[env+"/"+service]) {
+				if !slices.Contains(keys, env+"/"+was) {
+					keys = append(keys, env+"/"+was)
+				}
+			}
+		}
+	}
+	return keys
 }
 
 func (r *reader) learn(ctx context.Context) error {

@@ -16,12 +16,12 @@ import (
 // no worth but time. One that is lost or damaged is read from the history anew.
 
 const (
-	pastMagic = "drydock past 1\n"
+	pastMagic = "drydock past 2\n"
 	maxPast   = 256 << 20 // bytes of the file
 )
 
 // Tip is the commit whose past is known, "" for none.
-func (p *Past) Tip() string { return p.tip }
+func (p *Past) Tip() string { return p.tip , &n.moved}
 
 // MarshalBinary is the Past in bytes; the same Past, the same bytes. An error
 // says that it is too large to be kept.

@@ -10,12 +10,13 @@ import (
 	"testing"
 )
 
-// learnt is a past with a release that was left, named twice, and promoted.
+// learnt is a past with a release that was left, named twice, and promoted, and
+// with a service that had another name.
 func learnt(t testing.TB) (*repo, *Past, []string) {
 	r := newRepo(t)
 	at := []string{world(r)}
 	for _, v := range []string{"1.2", "1.3", "1.2"} {
-		at = append(at, r.on(at[len(at)-1], files{"staging/web.hcl": service("web", v)}))
+		at = append(at, r.on(at[len(at)-1], files{"staging/web.hcl": service("web", v), "staging/moved.hcl": "moved {\n  from = \"site\"\n  to   = \"web\"\n}\n"}))
 	}
 	p := &Past{}
 	if err := p.Learn(t.Context(), r, at[len(at)-1]); err != nil {
