@@ -56,6 +56,10 @@ var crimes = map[string]func(string) error{
 	"trace":   func(string) error { return unix.PtraceAttach(os.Getppid()) },
 	"kill":    func(string) error { return unix.Kill(os.Getppid(), 0) },
 	"fork":    func(string) error { return exec.Command("/bin/true").Start() },
+	"give": func(string) error { // to others, where no mode shows it
+		err := os.Mkdir(ownTree+"given", 0o700)
+		return errors.Join(err, unix.Setxattr(ownTree+"given", "user.x", []byte("x"), 0))
+	},
 	"fill": func(string) error {
 		var all [][]byte
 		for range 64 {
@@ -88,6 +92,8 @@ var crimes = map[string]func(string) error{
 			return os.Symlink("/etc/passwd", ownTree+"l")
 		case "setuid":
 			return errors.Join(os.WriteFile(ownTree+"su", nil, 0o755), os.Chmod(ownTree+"su", 0o755|os.ModeSetuid))
+		case "open":
+			return errors.Join(os.Mkdir(ownTree+"d", 0o700), os.Chmod(ownTree+"d", 0o777))
 		case "pipe":
 			return unix.Mkfifo(ownTree+"p", 0o644)
 		case "many":
@@ -112,7 +118,8 @@ func isolated(t *testing.T) (dir, secret string) {
 	t.Helper()
 	outer := t.TempDir()
 	dir, secret = filepath.Join(outer, "tree"), filepath.Join(outer, "secret")
-	if err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(secret, []byte("x"), 0o644), os.Chmod(outer, 0o755)); err != nil {
+	// As below a directory that hands its group on.
+	if err := errors.Join(os.Mkdir(dir, 0o700), os.Chmod(dir, 0o700|os.ModeSetgid), os.WriteFile(secret, []byte("x"), 0o644), os.Chmod(outer, 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	if os.Geteuid() == 0 {
@@ -162,6 +169,7 @@ func TestAnUnpackerThatIsTakenOver(t *testing.T) {
 		{"itself", "", "operation not permitted"},
 		{"trace", "", "operation not permitted"},
 		{"kill", "", "operation not permitted"},
+		{"give", "", "operation not permitted"},
 		{"fork", "", ""}, // os/exec has other ways to fail, before it forks
 		{"exit", "", "makes the process that unpacks it end (exit status 2"},
 		{"exit", "", "so it goes"},
@@ -174,7 +182,7 @@ func TestAnUnpackerThatIsTakenOver(t *testing.T) {
 		}
 	}
 	for what, want := range map[string]string{
-		"link": "leads out of the release", "absolute": "/etc/passwd", "setuid": "has mode 4755", "many": "one thing too many",
+		"link": "leads out of the release", "absolute": "/etc/passwd", "setuid": "has mode 4755", "open": "has mode 0777", "many": "one thing too many",
 		"much": "more than the limit", "nothing": "",
 	} {
 		dir, _ := isolated(t)
@@ -222,19 +230,22 @@ func TestAnUnpackerThatHangs(t *testing.T) {
 func TestAnUnpackerWithoutLandlock(t *testing.T) {
 	for _, abi := range []int{-1, 1} {
 		dir, _ := isolated(t)
-		src, err := os.Open("testdata/archives/hard.tar")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer src.Close()
-		a, err := newApart(dir, order{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		a.abi = abi
-		if err := a.run(t.Context(), src); err != nil {
+		if err := unpackAs(t, dir, "testdata/archives/hard.tar", abi); err != nil {
 			t.Errorf("version %d: %v", abi, err)
 		}
+	}
+	// The first Landlock lets nothing be linked into another directory.
+	dir, _ := isolated(t)
+	across := filepath.Join(t.TempDir(), "across.tar")
+	err := os.WriteFile(across, tarOf(t, item{name: "a/f", body: "x", mode: 0o755}, item{name: "b/f", kind: '1', link: "a/f"}), 0o600)
+	if err == nil {
+		err = unpackAs(t, dir, across, 1)
+	}
+	if data, rerr := os.ReadFile(filepath.Join(dir, "b/f")); err != nil || string(data) != "x" {
+		t.Errorf("%v, %v: %q", err, rerr, data)
+	}
+	if info, err := os.Stat(filepath.Join(dir, "b/f")); err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("%v, %v", info, err)
 	}
 	if os.Geteuid() != 0 {
 		return
@@ -246,6 +257,21 @@ func TestAnUnpackerWithoutLandlock(t *testing.T) {
 	if err := commit(t, t.Context(), dir, -1, "read", secret); !errors.Is(err, unix.EACCES) {
 		t.Errorf("as the owner of the tree it reads root's file: %v", err)
 	}
+}
+
+func unpackAs(t *testing.T, dir, archive string, abi int) error {
+	t.Helper()
+	src, err := os.Open(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	a, err := newApart(dir, order{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.abi = abi
+	return a.run(t.Context(), src)
 }
 
 // TestATreeIsItsUsers: what was unpacked as the user is the user's, and what

@@ -46,11 +46,11 @@ func (a apart) inspect(ctx context.Context) error {
 			if links[name[1:]], err = os.Readlink(at); err != nil {
 				return err
 			}
-		case kind == unix.S_IFDIR:
-		case kind != unix.S_IFREG:
+		case kind != unix.S_IFREG && kind != unix.S_IFDIR:
 			return odd(name, "is no file, directory or link")
-		case st.Mode&0o7022 != 0:
+		case st.Mode&0o7022 != 0 && name != "": // the agent gives the top its own
 			return odd(name, fmt.Sprintf("has mode %04o", st.Mode&0o7777))
+		case kind == unix.S_IFDIR:
 		case !inodes[st.Ino]:
 			if t.bytes += st.Size; t.bytes > limits.Bytes {
 				return odd(name, "is more than the limit allows")

@@ -165,6 +165,10 @@ func (t *tree) file(name string, mode uint32, size int64, modified time.Time, r 
 	if size > t.limits.Bytes-t.bytes {
 		return bad(name, "with it the archive unpacks to more than %d bytes", t.limits.Bytes)
 	}
+	return t.write(name, p, mode, modified, r)
+}
+
+func (t *tree) write(name, p string, mode uint32, modified time.Time, r io.Reader) error {
 	f, err := t.root.OpenFile(p, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
@@ -228,8 +232,26 @@ func (t *tree) hardlink(name, target string) error {
 	if err := t.fresh(name, p); err != nil {
 		return err
 	}
+	err = t.root.Link(to, p)
+	if errors.Is(err, unix.EXDEV) { // the first Landlock lets none lead into another directory
+		return t.again(name, to, p)
+	}
 	t.kinds[p] = isFile
-	return t.root.Link(to, p)
+	return err
+}
+
+// again copies what cannot be linked to.
+func (t *tree) again(name, from, p string) error {
+	f, err := t.root.OpenFile(from, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	return t.write(name, p, uint32(info.Mode().Perm()), info.ModTime(), f)
 }
 
 // symlink notes a link; finish makes it.

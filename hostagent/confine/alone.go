@@ -14,7 +14,8 @@ import (
 
 // refused are the system calls of which a program that only reads and writes
 // files needs none: the network and every other way to talk, other programs and
-// processes, and what the kernel has for administrators and debuggers.
+// processes, what the kernel has for administrators and debuggers, and rights to
+// files that no mode shows.
 var refused = [...]uint32{
 	unix.SYS_SOCKET, unix.SYS_SOCKETPAIR, unix.SYS_IO_URING_SETUP,
 	unix.SYS_SHMGET, unix.SYS_SHMAT, unix.SYS_MSGGET, unix.SYS_SEMGET, unix.SYS_MQ_OPEN,
@@ -24,6 +25,7 @@ var refused = [...]uint32{
 	unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_PERF_EVENT_OPEN, unix.SYS_BPF,
 	unix.SYS_USERFAULTFD, unix.SYS_OPEN_BY_HANDLE_AT, unix.SYS_UNSHARE, unix.SYS_SETNS, unix.SYS_CHROOT, unix.SYS_MOUNT,
 	unix.SYS_UMOUNT2, unix.SYS_PIVOT_ROOT, unix.SYS_KEYCTL, unix.SYS_ADD_KEY, unix.SYS_REQUEST_KEY,
+	unix.SYS_SETXATTR, unix.SYS_LSETXATTR, unix.SYS_FSETXATTR, unix.SYS_SETXATTRAT,
 }
 
 // Where things are in what a filter sees of a call (struct seccomp_data).
