@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"drydock/spec"
-, n.moved[Everywhere+"/"+service])
+)
 
 // A Past remembers which releases each environment has ever named, so that a
 // bump that goes back is seen as what it is. The zero value remembers nothing;
@@ -278,7 +278,7 @@ func (r *reader) ever(key string) []string {
 	for i := 0; i < len(keys); i++ {
 		_, service, _ := strings.Cut(keys[i], "/")
 		for _, n := range []names{r.past.names, r.fresh} {
-			for _, was := range slices.Concat(n.moved[env+"/"+service]) {
+			for _, was := range slices.Concat(n.moved[env+"/"+service], n.moved[Everywhere+"/"+service]) {
 				if !slices.Contains(keys, env+"/"+was) {
 					keys = append(keys, env+"/"+was)
 				}

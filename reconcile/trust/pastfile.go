@@ -21,7 +21,7 @@ const (
 )
 
 // Tip is the commit whose past is known, "" for none.
-func (p *Past) Tip() string { return p.tip , &n.moved}
+func (p *Past) Tip() string { return p.tip }
 
 // MarshalBinary is the Past in bytes; the same Past, the same bytes. An error
 // says that it is too large to be kept.
@@ -91,7 +91,7 @@ func (p *Past) UnmarshalBinary(data []byte) error {
 
 // lists are what a file keeps of the names; index finds the rest again.
 func (n *names) lists() []*map[string][]string {
-	return []*map[string][]string{&n.at, &n.keys, &n.paths, &n.services}
+	return []*map[string][]string{&n.at, &n.keys, &n.paths, &n.services, &n.moved}
 }
 
 // index fills in what follows from the lists.
