@@ -2,17 +2,22 @@ package archive
 
 import (
 	"archive/tar"
+	"crypto/sha256"
 	"flag"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 var writeCorpus = flag.Bool("write-corpus", false, "write the seeds of FuzzExtract to testdata")
 
 // FuzzExtract holds every archive to the law: nothing outside the destination
-// changes, nothing in it is setuid, a device or a link that leads out, and all
-// of it is bounded. The corpus is checked in, and its absence is an error.
+// changes, nothing in it is setuid, a device or a link that leads out, all of
+// it is bounded, and the same archive is the same tree each time. The corpus is checked in, and its absence is an error.
 func FuzzExtract(f *testing.F) {
 	seeds, err := filepath.Glob("testdata/archives/*")
 	if err != nil || len(seeds) < 5 {
@@ -30,8 +35,46 @@ func FuzzExtract(f *testing.F) {
 		if strip < 0 || strip > 8 {
 			return
 		}
-		_, _ = unpackInto(t, data, strip, Limits{Entries: 200, Bytes: 1 << 20, Names: 1 << 16})
+		limits := Limits{Entries: 200, Bytes: 1 << 20, Names: 1 << 16}
+		one, err1 := unpackInto(t, data, strip, limits)
+		two, err2 := unpackInto(t, data, strip, limits)
+		if fmt.Sprint(err1) != fmt.Sprint(err2) {
+			t.Fatalf("once %v, then %v", err1, err2)
+		}
+		if diff := cmp.Diff(listing(t, one), listing(t, two)); diff != "" {
+			t.Error(diff)
+		}
 	})
+}
+
+// listing is all that is in a tree, a line each.
+func listing(t *testing.T, dir string) []string {
+	t.Helper()
+	var all []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || path == dir {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		var what []byte
+		switch {
+		case info.Mode().IsRegular():
+			what, err = os.ReadFile(path)
+		case info.Mode()&fs.ModeSymlink != 0:
+			var to string
+			to, err = os.Readlink(path)
+			what = []byte(to)
+		}
+		all = append(all, fmt.Sprintf("%q %v %x", path[len(dir):], info.Mode(), sha256.Sum256(what)))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 func TestWriteCorpus(t *testing.T) {
