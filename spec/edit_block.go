@@ -3,6 +3,7 @@ package spec
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -11,8 +12,74 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
-// What freeze and override blocks have in common for those who write them: a
-// reason for a label, and plain values.
+// notice is what freeze and override blocks have in common for the commands that
+// write them: a reason for a label, and plain values. T is what one says.
+type notice[T any] struct {
+	typ  string
+	read func(reason string, b *hclsyntax.Block) T
+	same func(a, b T) bool
+}
+
+// add appends a block to a file of the native syntax; src may be empty. One that
+// says the same already is not added again.
+func (n notice[T]) add(src []byte, filename, reason string, v T, rows [][2]string) ([]byte, error) {
+	have, _, err := n.in(src, filename)
+	if err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(have, func(h T) bool { return n.same(h, v) }) {
+		return src, nil
+	}
+	out := appendBlock(src, n.typ, reason, rows)
+	after, _, err := n.in(out, filename)
+	if err != nil {
+		return nil, err
+	}
+	if len(after) != len(have)+1 || !n.same(after[len(after)-1], v) {
+		return nil, fmt.Errorf("%s: the %s would not read back as it was meant, so nothing was changed: write it by hand", filename, n.typ)
+	}
+	return out, nil
+}
+
+// remove takes out the blocks that match, with their lines; a comment above
+// stays. It answers what it took out.
+func (n notice[T]) remove(src []byte, filename string, match func(T) bool) ([]byte, []T, error) {
+	all, blocks, err := n.in(src, filename)
+	if err != nil {
+		return nil, nil, err
+	}
+	var gone []T
+	var cut []*hclsyntax.Block
+	for i, v := range all {
+		if match(v) {
+			gone, cut = append(gone, v), append(cut, blocks[i])
+		}
+	}
+	out := cutBlocks(src, cut)
+	after, _, err := n.in(out, filename)
+	if err != nil || len(after) != len(all)-len(gone) {
+		return nil, nil, fmt.Errorf("%s: the %s could not be cut out cleanly, so nothing was changed: delete it by hand", filename, n.typ)
+	}
+	return out, gone, nil
+}
+
+// in reads the blocks of one file of the native syntax; JSON's are left alone.
+func (n notice[T]) in(src []byte, filename string) (all []T, blocks []*hclsyntax.Block, err error) {
+	if isJSON(filename) {
+		return nil, nil, nil
+	}
+	f, diags := parseForEdit(src, filename)
+	if diags.HasErrors() {
+		return nil, nil, diags
+	}
+	body, _ := f.Body.(*hclsyntax.Body)
+	for _, b := range body.Blocks {
+		if b.Type == n.typ && len(b.Labels) == 1 {
+			all, blocks = append(all, n.read(b.Labels[0], b)), append(blocks, b)
+		}
+	}
+	return all, blocks, nil
+}
 
 // appendBlock adds a block below what a file has; src may be empty.
 func appendBlock(src []byte, typ, reason string, rows [][2]string) []byte {
@@ -41,22 +108,27 @@ func appendBlock(src []byte, typ, reason string, rows [][2]string) []byte {
 	return append(out, block+"}"+nl...)
 }
 
+func quotedTime(t time.Time) string { return strconv.Quote(t.Format(time.RFC3339)) }
+
 // quoteHCL is a quoted string that no template hides in.
 func quoteHCL(s string) string {
 	s = strings.NewReplacer("\\", "\\\\", "\"", "\\\"", "\n", " ", "\r", " ", "\t", " ", "${", "$${", "%{", "%%{").Replace(s)
 	return `"` + s + `"`
 }
 
-// quotedNames is a list of services.
-func quotedNames(services []string) (string, error) {
+// serviceRows are the row of a block that names services; none for all of them.
+func serviceRows(services []string) ([][2]string, error) {
+	if len(services) == 0 {
+		return nil, nil
+	}
 	var names []string
 	for _, s := range services {
 		if !namePattern.MatchString(s) {
-			return "", fmt.Errorf("%q is no service's name", s)
+			return nil, fmt.Errorf("%q is no service's name", s)
 		}
 		names = append(names, strconv.Quote(s))
 	}
-	return "[" + strings.Join(names, ", ") + "]", nil
+	return [][2]string{{"services", "[" + strings.Join(names, ", ") + "]"}}, nil
 }
 
 // cutBlocks takes blocks of a file out, with their lines; a comment above stays.
@@ -84,18 +156,6 @@ func cutBlocks(src []byte, blocks []*hclsyntax.Block) []byte {
 	return splice(src, edits)
 }
 
-// reasoned are a file's blocks of a type that have a reason for a label.
-func reasoned(f *hcl.File, typ string) []*hclsyntax.Block {
-	body, _ := f.Body.(*hclsyntax.Body)
-	var out []*hclsyntax.Block
-	for _, b := range body.Blocks {
-		if b.Type == typ && len(b.Labels) == 1 {
-			out = append(out, b)
-		}
-	}
-	return out
-}
-
 // literals are the plain strings of a list.
 func literals(b *hclsyntax.Block, name string) []string {
 	a := b.Body.Attributes[name]
@@ -112,6 +172,7 @@ func literals(b *hclsyntax.Block, name string) []string {
 	return out
 }
 
+// literalTime is a point in time that is written out; zero if there is none.
 func literalTime(b *hclsyntax.Block, name string) (t time.Time) {
 	if a := b.Body.Attributes[name]; a != nil {
 		v, _ := releaseLiteral(a.Expr)
