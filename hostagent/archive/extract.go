@@ -82,7 +82,8 @@ func Extract(ctx context.Context, src *os.File, dst *os.Root, strip int, limits 
 	}
 	head = head[:n]
 	if bytes.HasPrefix(head, []byte("PK\x03\x04")) || bytes.HasPrefix(head, []byte("PK\x05\x06")) {
-		err = t.unzip(src, info.Size())
+		// An offset below zero, which a zip may claim, is the end to this one.
+		err = t.unzip(io.NewSectionReader(src, 0, info.Size()), info.Size())
 	} else {
 		err = t.untar(io.NewSectionReader(src, 0, info.Size()), head)
 	}

@@ -3,6 +3,7 @@ package archive
 import (
 	"archive/tar"
 	"crypto/sha256"
+	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -17,7 +18,8 @@ var writeCorpus = flag.Bool("write-corpus", false, "write the seeds of FuzzExtra
 
 // FuzzExtract holds every archive to the law: nothing outside the destination
 // changes, nothing in it is setuid, a device or a link that leads out, all of
-// it is bounded, and the same archive is the same tree each time. The corpus is checked in, and its absence is an error.
+// it is bounded, whatever is wrong is the archive's fault, and the same archive
+// is the same tree each time. The corpus is checked in, and its absence is an error.
 func FuzzExtract(f *testing.F) {
 	seeds, err := filepath.Glob("testdata/archives/*")
 	if err != nil || len(seeds) < 5 {
@@ -38,6 +40,10 @@ func FuzzExtract(f *testing.F) {
 		limits := Limits{Entries: 200, Bytes: 1 << 20, Names: 1 << 16}
 		one, err1 := unpackInto(t, data, strip, limits)
 		two, err2 := unpackInto(t, data, strip, limits)
+		var b *BadError
+		if err1 != nil && !errors.As(err1, &b) {
+			t.Fatalf("it blames this host: %v", err1)
+		}
 		if fmt.Sprint(err1) != fmt.Sprint(err2) {
 			t.Fatalf("once %v, then %v", err1, err2)
 		}
@@ -95,6 +101,8 @@ func TestWriteCorpus(t *testing.T) {
 		"link-out.zip":  zipOf(t, item{name: "l", kind: link, link: "../x"}),
 		"absolute.zip":  zipOf(t, item{name: "/x", body: "x"}),
 		"truncated.tgz": gzipOf(t, good)[:50],
+		"negative.zip": []byte("PK\x03\x04PK\x01\x020000000000000000000000\x00\x00\x02\x00\x00\x00\x00\x00000000000\x00\x00\x0000" +
+			"PK\x05\x06000000\x01\x000\x00\x00\x007000\x00\x00"), // where its directory begins
 	} {
 		if err := os.WriteFile(filepath.Join("testdata/archives", name), data, 0o644); err != nil {
 			t.Fatal(err)
