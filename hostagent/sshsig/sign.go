@@ -62,24 +62,9 @@ type keySigner struct {
 // the file is encrypted; nil stands for "cannot ask". Keys that are in a
 // security key or a PKCS#11 token need FromAgent or FromKeygen.
 func FromKeyFile(path string, passphrase func() ([]byte, error)) (Signer, error) {
-	text, err := readPrivate(path)
+	_, private, key, err := openPrivate(path, passphrase)
 	if err != nil {
 		return nil, err
-	}
-	defer clear(text)
-	private, err := ssh.ParsePrivateKey(text)
-	if missing := (*ssh.PassphraseMissingError)(nil); errors.As(err, &missing) {
-		private, err = openKey(path, text, passphrase)
-		if err != nil {
-			return nil, err
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s is not a private key that can be read here (%w); a security key or a token signs through ssh-agent or ssh-keygen", path, err)
-	}
-	key, _, err := keyOf(private.PublicKey().Marshal())
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	able, ok := private.(ssh.AlgorithmSigner)
 	if !ok {
@@ -88,7 +73,34 @@ func FromKeyFile(path string, passphrase func() ([]byte, error)) (Signer, error)
 	return &keySigner{key, able}, nil
 }
 
-func openKey(path string, text []byte, passphrase func() ([]byte, error)) (ssh.Signer, error) {
+// openPrivate reads a private key file: the key as an agent takes it, what signs
+// with it, and its public half.
+func openPrivate(path string, passphrase func() ([]byte, error)) (raw any, private ssh.Signer, key Key, err error) {
+	text, err := readPrivate(path)
+	if err != nil {
+		return nil, nil, Key{}, err
+	}
+	defer clear(text)
+	raw, err = ssh.ParseRawPrivateKey(text)
+	if missing := (*ssh.PassphraseMissingError)(nil); errors.As(err, &missing) {
+		if raw, err = decrypt(path, text, passphrase); err != nil {
+			return nil, nil, Key{}, err
+		}
+	}
+	if err != nil {
+		return nil, nil, Key{}, fmt.Errorf("%s is not a private key that can be read here (%w); a security key or a token signs through ssh-agent or ssh-keygen", path, err)
+	}
+	private, err = ssh.NewSignerFromKey(raw)
+	if err == nil {
+		key, _, err = keyOf(private.PublicKey().Marshal())
+	}
+	if err != nil {
+		return nil, nil, Key{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return raw, private, key, nil
+}
+
+func decrypt(path string, text []byte, passphrase func() ([]byte, error)) (any, error) {
 	if passphrase == nil {
 		return nil, fmt.Errorf("%s is encrypted, and its passphrase cannot be asked for here; add it to ssh-agent with ssh-add %s", path, path)
 	}
@@ -97,11 +109,11 @@ func openKey(path string, text []byte, passphrase func() ([]byte, error)) (ssh.S
 		return nil, fmt.Errorf("asking for the passphrase of %s: %w; add the key to ssh-agent with ssh-add %s", path, err, path)
 	}
 	defer clear(secret)
-	private, err := ssh.ParsePrivateKeyWithPassphrase(text, secret)
+	raw, err := ssh.ParseRawPrivateKeyWithPassphrase(text, secret)
 	if err != nil {
 		return nil, fmt.Errorf("the passphrase does not open %s (%w); try again", path, err)
 	}
-	return private, nil
+	return raw, nil
 }
 
 // readPrivate refuses, as ssh does, a key that others can read.
