@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -67,6 +68,7 @@ var deeds = map[string]func(string) error{
 		return err
 	},
 	"list":   func(p string) error { _, err := os.ReadDir(p); return err },
+	"open":   func(p string) error { return touch(p, os.O_RDONLY) },
 	"append": func(p string) error { return touch(p, os.O_WRONLY|os.O_APPEND) },
 	"make":   func(p string) error { return touch(p, os.O_WRONLY|os.O_CREATE|os.O_EXCL) },
 	"remove": os.Remove,
@@ -218,6 +220,26 @@ func TestACommandReachesAllButWhatIsSealed(t *testing.T) {
 	expect(t, confine.Command([]string{d + "/alias", "/nowhere/at/all"}, true), rows...)
 	// What is opened by name is open wherever it lies.
 	expect(t, confine.Command([]string{d}, true, d+"/srv/web"), "read="+d+"/srv/web/VERSION ok", "read="+d+"/other EACCES")
+}
+
+// TestNoCommandOpensADisk, on a host where nothing in /dev is sealed for itself
+// either: what is on a disk is what is sealed.
+func TestNoCommandOpensADisk(t *testing.T) {
+	needsLandlock(t, 3)
+	disks, _ := filepath.Glob("/dev/[lsv]*[0-9a]")
+	disks = slices.DeleteFunc(disks, func(p string) bool {
+		info, err := os.Stat(p)
+		return err != nil || info.Mode()&os.ModeDevice == 0 || info.Mode()&os.ModeCharDevice != 0
+	})
+	if len(disks) == 0 {
+		t.Skip("there is no disk in /dev")
+	}
+	r := confine.Command(nil, true)
+	r.Sealed = slices.DeleteFunc(r.Sealed, func(p string) bool {
+		_, err := os.Lstat(p)
+		return err == nil && strings.HasPrefix(p, "/dev/")
+	})
+	expect(t, r, "open="+disks[0]+" EACCES", "append=/dev/null ok")
 }
 
 // TestABuildWritesToItsTree, to TMPDIR and to its user's home, and to nothing else.

@@ -10,9 +10,9 @@ import (
 )
 
 // system are the paths that no command of a service has business with: root's
-// keys, and memory and disks as such.
+// keys, what systemd hands to units as secrets, and memory and disks as such.
 func system(root bool) []string {
-	all := []string{"/root", "/dev/mem", "/dev/kmem", "/dev/port", "/dev/kmsg", "/dev/mapper"}
+	all := []string{"/root", "/run/credentials", "/dev/mem", "/dev/kmem", "/dev/port", "/dev/kmsg", "/dev/mapper"}
 	if root {
 		// What is written for a command that runs as root (.pgpass, .my.cnf) stands
 		// in root's home.
@@ -39,7 +39,7 @@ func Command(sealed []string, root bool, own ...string) Rules {
 	return Rules{
 		Write:  []string{"/"},
 		Open:   append(shared(), own...),
-		Sealed: reals(slices.Concat(sealed, system(root))),
+		Sealed: seal(sealed, system(root)),
 		Fixed:  reals(fixed[:]),
 		Limits: Limits{NoCore: true, Processes: manyProcesses},
 	}
@@ -63,7 +63,7 @@ func Build(sealed []string, root bool, at Room) (r Rules, home string) {
 		Read:    []string{"/"},
 		Open:    []string{at.Tree, at.Temp},
 		Write:   []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/ptmx", "/dev/pts", "/dev/shm"},
-		Sealed:  reals(slices.Concat(sealed, []string{at.Releases}, system(root))),
+		Sealed:  seal(sealed, []string{at.Releases}, system(root)),
 		Private: true,
 		Limits:  Limits{NoCore: true, Processes: manyProcesses, FileSize: uint64(at.FileSize)},
 	}
@@ -75,6 +75,12 @@ func Build(sealed []string, root bool, at Room) (r Rules, home string) {
 	}
 	r.Write = append(r.Write, home)
 	return r, home
+}
+
+// seal is all that is sealed. /dev always has something: disks are left out
+// where something is.
+func seal(paths ...[]string) []string {
+	return append(reals(slices.Concat(paths...)), "/dev/mem")
 }
 
 // reals are paths as the kernel knows them, without links; those that are not
