@@ -2,8 +2,11 @@ package hostagent
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"reflect"
+	"slices"
+	"strings"
 	"time"
 
 	"drydock/reconcile"
@@ -67,7 +70,9 @@ func (c *consents) read(ctx context.Context, snap Snapshot, want spec.Wanted, m 
 	}
 	for _, r := range want.Removed {
 		if m.Services[r.Name] != nil {
-			c.folder(out, seen, snap.FS, trust.Statement{Kind: trust.Removal, Subject: trust.RemovalOf(want.Host.Environment, r)}.Folder())
+			s := trust.Statement{Kind: trust.Removal, Subject: trust.RemovalOf(want.Host.Environment, r)}
+			c.folder(out, seen, snap.FS, s.Folder())
+			c.spend(ctx, out, s, m.Services[r.Name])
 		}
 	}
 	if !c.known() {
@@ -76,6 +81,33 @@ func (c *consents) read(ctx context.Context, snap Snapshot, want spec.Wanted, m 
 	c.signed, c.keys = seen, c.trust.Keys
 	c.authors(ctx, out, want, m)
 	return out
+}
+
+// spend takes out what people signed for an earlier removal: the statement of
+// the next one is the same, and what stood there when this host took the service
+// up again was not about that.
+func (c *consents) spend(ctx context.Context, out *consent, s trust.Statement, r *reconcile.Remembered) {
+	folder := s.Folder()
+	taken := whatRan(r).Origin.Commit
+	if taken == "" || c.trust.History == nil || len(out.signed[folder]) == 0 {
+		return
+	}
+	if _, err := c.trust.History.Commit(ctx, taken); err != nil && ctx.Err() == nil {
+		return // not in its history any more
+	}
+	tree, err := c.trust.History.Tree(ctx, taken)
+	if err != nil {
+		c.again, out.doubts[s.Subject] = true, err.Error()
+		return
+	}
+	out.signed[folder] = slices.DeleteFunc(out.signed[folder], func(f trust.SignedStatement) bool {
+		_, err := fs.Stat(tree, f.File)
+		stood := !errors.Is(err, fs.ErrNotExist)
+		if stood {
+			out.ignored[folder] = append(out.ignored[folder], trust.Ignored{File: f.File, Who: strings.Join(f.Principals, " and "), Why: "it stood there already when this host took the service, so it is on an earlier removal"})
+		}
+		return stood
+	})
 }
 
 // known reports whether what was read before was read by the keys of now.

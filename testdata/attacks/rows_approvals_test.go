@@ -109,6 +109,7 @@ func rowsOfApprovals() []row {
 	floor := func(n int) func(*trust.Policy) {
 		return func(p *trust.Policy) { p.Approvals = map[string]int{"prod": n} }
 	}
+	removal := Files{"prod/shop.hcl": "removed \"shop\" {\n  hosts = {}\n}\n"}
 	stale := func(p *trust.Policy) { p.Freshness = time.Hour }
 	rows := []row{
 		taken("approvals of two", "", ruleCount, ballot{who: ab}),
@@ -200,6 +201,13 @@ func rowsOfApprovals() []row {
 		{name: "a service removed, under the approvals of its release", rule: ruleBinds, make: ballot{files: Files{"prod/shop.hcl": "removed \"shop\" {\n  hosts = {}\n}\n"}, by: Carol(), who: ab, edit: func(s *trust.Statement) {
 			*s = trust.Statement{Kind: trust.Approval, Subject: trust.Subject{Environment: "prod", Service: "shop", Version: "1.0", Digest: DigestOf("shop1.0"), Spec: s.Spec}, Expires: s.Expires}
 		}}.make, waits: "approval shop", says: []string{"removing"}},
+		{name: "a service removed again, under the approvals of the time before", rule: ruleSpec, waits: "approval shop", says: []string{"removing", "when this host took"}, runs: sold,
+			first: func(r *Repo, base string) string {
+				gone := r.On(base, removal)
+				s := r.Approving(gone, "shop")
+				s.Kind = trust.Removal
+				return ballot{who: ab, late: r.Signed(s, ab...)}.make(r, base)
+			}, make: files(removal)},
 		{name: "a service that vanished, without a word", rule: "One that merely vanished is orphaned: reported and left running.", make: files(Files{"prod/shop.hcl": Gone})},
 
 		{name: "an old commit, served late", rule: ruleFresh, policy: stale, make: bump(By(Bumper())), waits: "freshness web", says: []string{"no newer commit has been accepted since", "drydock heartbeat"}},
