@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"drydock/reconcile"
 	"drydock/reconcile/trust"
+	"drydock/spec"
 )
 
 // directory is what Keys may know besides: whether a key of the host's files may
@@ -44,6 +46,11 @@ func (a *Agent) trustNeeds(ctx context.Context, r resolved) []HostNeed {
 		}
 		for _, env := range slices.Sorted(maps.Keys(a.Trust.Policy.Approvals)) {
 			need("people who can approve in "+env, a.approvable(d, env))
+		}
+	}
+	if folders, known := a.folders(ctx, r.want.Commit); known {
+		if names := a.placesOfTrust(); len(names) > 0 {
+			need("environments that trust names", strange(names, folders))
 		}
 	}
 	if r.blocked != nil {
@@ -100,6 +107,46 @@ func (a *Agent) approvable(d directory, env string) error {
 	if floor := a.Trust.Policy.Approvals[env]; able < floor {
 		return reconcile.HostFault(fmt.Errorf("%d have a key for it, and approvals asks for %d, so nothing can ever be approved there", able, floor),
 			"Add keys of more people (their lines must allow the namespace drydock), or lower approvals.")
+	}
+	return nil
+}
+
+// placesOfTrust are the environments that floors and roles name, sorted.
+func (a *Agent) placesOfTrust() []string {
+	names := slices.Collect(maps.Keys(a.Trust.Policy.Approvals))
+	for _, role := range a.Trust.Policy.Roles {
+		names = append(names, role.Environments...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// folders are the top-level ones of a commit; false where they cannot be read.
+func (a *Agent) folders(ctx context.Context, commit string) (names []string, known bool) {
+	if commit == "" {
+		return nil, false
+	}
+	snap, err := a.Source.At(ctx, commit)
+	if err != nil {
+		return nil, false
+	}
+	top, err := fs.ReadDir(snap.FS, ".")
+	for _, e := range top {
+		if e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names, err == nil
+}
+
+// strange finds environments that no folder is: a floor under a name with a typo
+// is a floor under nothing.
+func strange(names, folders []string) error {
+	for _, name := range names {
+		if !slices.Contains(folders, name) {
+			return reconcile.HostFault(fmt.Errorf("the repository has no folder %q, so what trust says of it holds for nothing.%s", name, strings.TrimRight(spec.DidYouMean(name, folders), " ")),
+				"Correct the name in approvals or in the role, or make the folder.")
+		}
 	}
 	return nil
 }

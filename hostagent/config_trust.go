@@ -109,6 +109,10 @@ func (d *configDecoder) since(a *hclsyntax.Attribute) {
 			d.problem(a.Expr.Range(), "Not a commit", "since is empty; write the 40 digits that git rev-parse prints, or leave it out to take the first commit on trust.")
 			return
 		}
+		if strings.Trim(s, "0") == "" {
+			d.problem(a.Expr.Range(), "Not a commit", "since stands for a commit and names none yet; write the 40 digits that git rev-parse HEAD prints in your clone, of a commit that you have looked at.")
+			return
+		}
 		d.config.Trust.Since, d.places.since = s, a.Expr.Range()
 	}
 }
