@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"drydock/reconcile/trust"
 	"drydock/spec"
 	"github.com/spf13/cobra"
 )
@@ -22,7 +23,7 @@ settings of a forge keep signed commits signed, and what to do about a squash.`,
   drydock explain service.drain.file
   drydock explain trust`,
 		Args: cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			path := ""
 			if len(args) > 0 {
 				path = args[0]
@@ -44,7 +45,7 @@ settings of a forge keep signed commits signed, and what to do about a squash.`,
 				return fmt.Errorf("%s does not stand at the language's top, but inside it: %s\nRun: drydock explain %s", path, list, places[0])
 			}
 			if err != nil {
-				return err
+				return elsewhere(cmd.Root(), path, err)
 			}
 			if output == "json" {
 				return s.json(r)
@@ -61,6 +62,20 @@ settings of a forge keep signed commits signed, and what to do about a squash.`,
 	}
 	outputFlag(cmd, &output, "text", "json")
 	return cmd
+}
+
+// elsewhere points to where a word is explained that is none of the language: a
+// command, or what a role may do.
+func elsewhere(root *cobra.Command, word string, err error) error {
+	for _, c := range root.Commands() {
+		if c.Name() == word && !c.Hidden {
+			return fmt.Errorf("%s is a command, and no word of the language\nRun: drydock %s --help", word, word)
+		}
+	}
+	if slices.Contains(trust.Permissions(), trust.Permission(word)) {
+		return fmt.Errorf("%s is something that a role may do, and no word of the language\nRun: drydock explain hostagent.hcl.trust.role", word)
+	}
+	return err
 }
 
 // mostPlaces bounds how many places an error names.

@@ -49,7 +49,15 @@ func (e *gitError) Error() string {
 	if text == "" {
 		text = e.err.Error()
 	}
-	return fmt.Sprintf("git %s: %s", e.args[0], text)
+	if strings.Contains(text, "Please tell me who you are") {
+		text = "git does not know who commits here, " +
+			`and a job has to be told as well as a person: git config user.name "…" && git config user.email …, or GIT_AUTHOR_NAME, GIT_AUTHOR_EMAIL, GIT_COMMITTER_NAME and GIT_COMMITTER_EMAIL in its environment`
+	}
+	verb := e.args
+	for len(verb) > 2 && verb[0] == "-c" { // settings stand before it
+		verb = verb[2:]
+	}
+	return fmt.Sprintf("git %s: %s", verb[0], text)
 }
 
 func (e *gitError) Unwrap() error { return e.err }

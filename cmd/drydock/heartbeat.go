@@ -33,7 +33,7 @@ anything: its key is a robot's, with the permission operate.
 With --every it is a success without a commit while the newest commit, whoever
 made it, is younger.`,
 		Example: `  drydock heartbeat --every 24h --push --key /etc/drydock/heartbeat_key
-  drydock heartbeat --repo https://git.acme.example/ops/releases.git --every 24h`,
+  drydock heartbeat --every 24h --repo https://git.acme.example/ops/releases.git --key /etc/drydock/heartbeat_key`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if every < 0 {
