@@ -19,19 +19,13 @@ const (
 	maxParents = 1024
 )
 
-// Signature is who did something, and when, as the commit claims it.
-type Signature struct {
-	Name, Email string
-	Time        time.Time
-}
-
 // Commit is one commit of a repository.
 type Commit struct {
 	Hash      string
 	Tree      string
 	Parents   []string
-	Author    Signature
-	Committer Signature
+	Author    trust.Ident
+	Committer trust.Ident
 	Subject   string // the message's first line
 	Message   string // all of it, subject included
 
@@ -78,9 +72,9 @@ func decodeCommit(h plumbing.Hash, data []byte) (Commit, error) {
 		case key == "tree" && c.Tree == "":
 			c.Tree, c.tree = value, plumbing.NewHash(value)
 		case key == "author" && c.Committer.Time.IsZero():
-			c.Author = decodeSignature(value)
+			c.Author = decodeIdent(value)
 		case key == "committer" && c.Committer.Time.IsZero():
-			c.Committer = decodeSignature(value)
+			c.Committer = decodeIdent(value)
 		}
 	}
 	if c.Committer.Time.IsZero() || len(c.parents) > maxParents {
@@ -89,26 +83,27 @@ func decodeCommit(h plumbing.Hash, data []byte) (Commit, error) {
 	return c, nil
 }
 
-// decodeSignature reads "Name <mail> seconds zone"; a date that does not parse
-// leaves the zero time.
-func decodeSignature(s string) Signature {
-	var sig Signature
+// decodeIdent reads "Name <mail> seconds zone" however it was written, for
+// whoever looks at a history; trust.ParseCommit is strict. A date that does not
+// parse leaves the zero time.
+func decodeIdent(s string) trust.Ident {
+	var who trust.Ident
 	open, end := strings.IndexByte(s, '<'), strings.LastIndexByte(s, '>')
 	if open < 0 || end < open {
-		return sig
+		return who
 	}
-	sig.Name = strings.TrimSpace(s[:open])
-	sig.Email = s[open+1 : end]
+	who.Name = strings.TrimSpace(s[:open])
+	who.Email = s[open+1 : end]
 	seconds, zone, _ := strings.Cut(strings.TrimSpace(s[end+1:]), " ")
 	n, err := strconv.ParseInt(seconds, 10, 64)
 	if err != nil || n < 0 || n > 1<<40 {
-		return sig
+		return who
 	}
-	sig.Time = time.Unix(n, 0).UTC()
+	who.Time = time.Unix(n, 0).UTC()
 	if z, err := strconv.Atoi(zone); err == nil && z > -10000 && z < 10000 {
-		sig.Time = sig.Time.In(time.FixedZone(zone, (z/100*60+z%100)*60))
+		who.Time = who.Time.In(time.FixedZone(zone, (z/100*60+z%100)*60))
 	}
-	return sig
+	return who
 }
 
 // peel follows annotated tags to what they tag.

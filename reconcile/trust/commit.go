@@ -33,7 +33,6 @@ type Commit struct {
 	// the whole object where nothing was.
 	Payload   []byte
 	Signature []byte // as the header has it, armoured; nil: not signed
-	Format    Format // of the signature
 
 	at int // where the header stood
 }
@@ -44,22 +43,13 @@ type Ident struct {
 	Time        time.Time
 }
 
-// Format is the kind of a signature.
-type Format string
-
-// The formats that git writes.
-const (
-	SSH     Format = "SSH"
-	OpenPGP Format = "OpenPGP"
-	X509    Format = "X.509"
-)
-
-// armours are how the formats begin.
-var armours = map[string]Format{
-	"-----BEGIN SSH SIGNATURE-----":  SSH,
-	"-----BEGIN PGP SIGNATURE-----":  OpenPGP,
-	"-----BEGIN PGP MESSAGE-----":    OpenPGP,
-	"-----BEGIN SIGNED MESSAGE-----": X509,
+// armours are how the signatures begin that git writes: of OpenSSH, OpenPGP (two
+// ways) and X.509.
+var armours = []string{
+	"-----BEGIN SSH SIGNATURE-----",
+	"-----BEGIN PGP SIGNATURE-----",
+	"-----BEGIN PGP MESSAGE-----",
+	"-----BEGIN SIGNED MESSAGE-----",
 }
 
 var (
@@ -258,11 +248,10 @@ func (p *commitReader) other(name string) error {
 	return err
 }
 
-// armour finds the format, and that there is one signature only.
+// armour holds the signature to a kind that git writes, and to be one only.
 func (p *commitReader) armour() error {
 	first, _, _ := strings.Cut(string(p.c.Signature), "\n")
-	p.c.Format = armours[strings.TrimRight(first, "\r ")]
-	if p.c.Format == "" {
+	if !slices.Contains(armours, strings.TrimRight(first, "\r ")) {
 		return errors.New("its gpgsig is no signature of a kind that git writes")
 	}
 	if strings.Count(string(p.c.Signature), "-----BEGIN ") != 1 {
