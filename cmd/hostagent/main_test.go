@@ -18,13 +18,15 @@ import (
 // asAgent makes the test binary the agent. killAfter ends it with SIGKILL once
 // so many records are durable; atBoot is the kernel's boot id as it believes
 // it, atTime what its clock says at its start, and inHurry by how much every
-// delay before another try, and between two looks at rest, is shorter.
+// delay before another try, and between two looks at rest, is shorter; walless is
+// set where it is to speak as on a kernel without Landlock.
 const (
 	asAgent   = "DRYDOCK_TEST_AS_AGENT"
 	killAfter = "DRYDOCK_TEST_KILL_AFTER"
 	atBoot    = "DRYDOCK_TEST_BOOT"
 	atTime    = "DRYDOCK_TEST_CLOCK"
 	inHurry   = "DRYDOCK_TEST_HURRY"
+	walless   = "DRYDOCK_TEST_NO_LANDLOCK"
 )
 
 func TestMain(m *testing.M) {
@@ -39,7 +41,7 @@ func TestMain(m *testing.M) {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	s := Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Boot: os.Getenv(atBoot)}
+	s := Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Boot: os.Getenv(atBoot), NoLandlock: os.Getenv(walless) != ""}
 	if k, err := strconv.ParseInt(os.Getenv(killAfter), 10, 64); err == nil {
 		s.Watch = dieAfter(k)
 	}

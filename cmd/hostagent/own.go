@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"drydock/hostagent"
-	"drydock/hostagent/confine"
 	"drydock/hostagent/durable"
 	"drydock/reconcile"
 )
@@ -28,7 +27,7 @@ const (
 // ownNeeds are what the agent itself needs of the host, beside its source: a
 // state directory with room, the directories and files that its configuration
 // names, and a clock. It changes nothing.
-func ownNeeds(cfg hostagent.Config, c *hostagent.Credentials, now time.Time) []hostagent.HostNeed {
+func ownNeeds(cfg hostagent.Config, c *hostagent.Credentials, now time.Time, shortfall string) []hostagent.HostNeed {
 	all := []hostagent.HostNeed{
 		own("state directory", stateDirectory(cfg.State)),
 		own("space for state", space(cfg.State)),
@@ -45,9 +44,9 @@ func ownNeeds(cfg hostagent.Config, c *hostagent.Credentials, now time.Time) []h
 			all = append(all, own(f.what+" "+f.path, readable(f.path)))
 		}
 	}
-	if why := confine.Shortfall(confine.Kernel()); why != "" {
+	if shortfall != "" {
 		// Nothing that anybody must do: it goes on, with a wall less.
-		all = append(all, hostagent.HostNeed{Needs: "confinement: " + why, Origin: "the kernel", Found: hostagent.Unasked, Problem: why})
+		all = append(all, hostagent.HostNeed{Needs: "confinement: " + shortfall, Origin: "the kernel", Found: hostagent.Unasked, Problem: shortfall})
 	}
 	if cfg.Trust != nil {
 		for _, f := range []struct{ what, path string }{{"signers", cfg.Trust.Signers}, {"revoked", cfg.Trust.Revoked}, {"keyring", cfg.Trust.Keyring}} {

@@ -21,7 +21,6 @@ import (
 	"drydock/hostagent/archive"
 	"drydock/hostagent/binary"
 	"drydock/hostagent/command"
-	"drydock/hostagent/confine"
 	"drydock/hostagent/consul"
 	"drydock/hostagent/durable"
 	"drydock/hostagent/file"
@@ -115,11 +114,11 @@ func assemble(cfg hostagent.Config, f *flags, log *slog.Logger, readOnly bool, h
 			}
 		}
 	}
-	if why := confine.Shortfall(confine.Kernel()); why != "" && !readOnly {
+	if why := f.shortfall(); why != "" && !readOnly {
 		log.Warn("commands are confined less than they could be", "reason", why)
 	}
 	p := &parts{config: cfg, journal: j, source: source, log: log}
-	p.own = func() []hostagent.HostNeed { return ownNeeds(cfg, credentials, now()) }
+	p.own = func() []hostagent.HostNeed { return ownNeeds(cfg, credentials, now(), f.shortfall()) }
 	var trusted *hostagent.Trust
 	if cfg.Trust != nil {
 		trusted = &hostagent.Trust{Policy: cfg.Trust.Policy, Keys: h.keys.ring, History: source.History(), Past: cacheFile(filepath.Join(home, pastFile))}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"drydock/hostagent"
+	"drydock/hostagent/confine"
 	"drydock/reconcile"
 )
 
@@ -23,11 +24,22 @@ type Streams struct {
 
 	// The rest is for tests. Watch sees every journal record once it is durable,
 	// and may end the process there; Now and Boot stand in for the machine's
-	// clock and boot id, Jitter for what is added to every delay.
+	// clock and boot id, Jitter for what is added to every delay. NoLandlock says
+	// what is said on a kernel that has none.
 	Watch  func(reconcile.Progressed)
 	Now    func() time.Time
 	Boot   string
 	Jitter func(time.Duration) time.Duration
+
+	NoLandlock bool
+}
+
+// shortfall is what commands are not kept from on this host, or "".
+func (s Streams) shortfall() string {
+	if s.NoLandlock {
+		return confine.Shortfall(0)
+	}
+	return confine.Shortfall(confine.Kernel())
 }
 
 // The exit codes. `plan --detailed-exitcode` has one of its own, 2.
