@@ -51,6 +51,7 @@ type loop struct {
 	slow            <-chan time.Time // when the first answer is not waited for any longer
 	judge           time.Time        // when a head that was refused may be good
 	stale           time.Time        // when freshness ends
+	refused         string           // what was logged of a head that is not accepted; it stays so until people act
 }
 
 // soon is how long a started agent waits for its source before it looks after
@@ -261,12 +262,15 @@ func (l *loop) resolved(r resolved) {
 	if l.Polled != nil {
 		l.Polled(r.err)
 	}
-	if r.err != nil && l.ctx.Err() == nil && !l.Quiet {
-		what := "the source is not followed"
-		if r.blocked != nil {
-			what = "a commit is not accepted, nor what follows it"
+	if was := l.refused; r.blocked == nil || r.err.Error() != was {
+		l.refused = ""
+		if r.err != nil && l.ctx.Err() == nil && !l.Quiet {
+			what := "the source is not followed"
+			if r.blocked != nil {
+				what, l.refused = "a commit is not accepted, nor what follows it", r.err.Error()
+			}
+			l.Log.Error(what, "error", r.err)
 		}
-		l.Log.Error(what, "error", r.err)
 	}
 	if c := r.want.Commit; c != "" {
 		l.supersedeOld()

@@ -1,7 +1,9 @@
 package hostagent
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -561,6 +563,30 @@ func TestThePastIsKept(t *testing.T) {
 		d.point(d.on(at, "", "5", ""))
 		if _, err := a.Plan(t.Context()); cache.saved != saved {
 			t.Errorf("a plan writes (%v)", err)
+		}
+	})
+}
+
+// TestARefusalIsLoggedOnce: a head that is not accepted stays so until people
+// act, and a log that says it at every poll hides what else happens.
+func TestARefusalIsLoggedOnce(t *testing.T) {
+	virtual(t, func(t *testing.T, h *host) {
+		d, o, _ := h.trusted()
+		var log bytes.Buffer
+		o.Log = slog.New(slog.NewTextHandler(&log, nil))
+		base := d.on("", "alice@acme", "1", "")
+		a := h.run(o)
+		pass(t, a)
+		bad := d.on(base, "", "2", "")
+		for i, step := range []struct {
+			head  string
+			lines int
+		}{{bad, 1}, {bad, 1}, {base, 1}, {bad, 2}} {
+			d.point(step.head)
+			pass(t, a)
+			if n := strings.Count(log.String(), "a commit is not accepted"); n != step.lines {
+				t.Errorf("pass %d: %d lines, expected %d\n%s", i, n, step.lines, log.String())
+			}
 		}
 	})
 }

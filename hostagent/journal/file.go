@@ -306,7 +306,7 @@ func lockFile(path string, shared bool, timeout time.Duration) (*os.File, error)
 			holder := holder(f)
 			_ = f.Close()
 			if errors.Is(err, unix.EWOULDBLOCK) {
-				return nil, fmt.Errorf("%w by %s (lock %s): wait for it, or ask it through its socket", ErrLocked, holder, path)
+				return nil, fmt.Errorf("%w by %s (lock %s). An agent that starts, or takes up a changed configuration, answers in a moment: try again then", ErrLocked, holder, path)
 			}
 			return nil, hostFault("lock "+path, err)
 		}
