@@ -91,7 +91,7 @@ func (f *ballotFlags) ballot(cmd *cobra.Command, now time.Time) (*ballot, error)
 		b.expires = t
 	}
 	if !b.expires.After(now) || b.expires.Sub(now) > mostExpiry {
-		return nil, wrong(cmd, "%s: it would count until %s; a signature counts from now on, for at most %s", verb, b.expires.Format(time.RFC3339), "a year")
+		return nil, wrong(cmd, "%s: it would count until %s; a signature counts from now on, for at most a year", verb, b.expires.Format(time.RFC3339))
 	}
 	b.expires = b.expires.UTC().Truncate(time.Second)
 	return b, nil

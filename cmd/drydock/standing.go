@@ -98,7 +98,7 @@ type vote struct {
 	in   string    // the commit that added it
 }
 
-// maxVotes bounds how many files of one service are looked at.
+// maxVotes is how many signatures on one service are looked at, of all releases.
 const maxVotes = 5000
 
 // votes reads what people signed for a service, whichever release it was for.
@@ -106,21 +106,17 @@ const maxVotes = 5000
 func (st *standing) votes(ctx context.Context, environment, service string, signers *sshsig.Signers, now time.Time) ([]vote, error) {
 	folder := "approvals/" + environment + "/" + service
 	var out []vote
-	err := fs.WalkDir(st.fsys, folder, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !d.Type().IsRegular() || len(out) == maxVotes {
-			return err
-		}
-		data, err := fs.ReadFile(st.fsys, path)
-		if err != nil {
-			return err
-		}
-		if v, ok := readVote(path, data); ok {
-			out = append(out, v)
-		}
-		return nil
-	})
+	releases, err := fs.ReadDir(st.fsys, folder)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
+	}
+	for _, release := range releases {
+		files, _ := trust.ReadApprovals(st.fsys, folder+"/"+release.Name())
+		for _, f := range files {
+			if v, ok := voteOf(f); ok && len(out) < maxVotes {
+				out = append(out, v)
+			}
+		}
 	}
 	if len(out) == 0 {
 		return nil, nil
@@ -142,17 +138,13 @@ func (st *standing) votes(ctx context.Context, environment, service string, sign
 	return out, nil
 }
 
-// readVote reads one file, and holds its signature to its statement.
-func readVote(path string, data []byte) (v vote, ok bool) {
-	f, err := trust.ReadApprovalFile(path, data)
-	if err != nil {
-		return v, false
-	}
+// voteOf holds a file's signature to its statement.
+func voteOf(f trust.ApprovalFile) (v vote, ok bool) {
 	sig, err := sshsig.Parse(f.Signature)
 	if err != nil || sig.Verify(f.Signed, trust.Namespace) != nil {
 		return v, false
 	}
-	v.SignedStatement = trust.SignedStatement{Statement: f.Statement, Key: sig.Key().Fingerprint(), File: path}
+	v.SignedStatement = f.SignedBy(nil, sig.Key().Fingerprint(), nil)
 	v.key = sig.Key()
 	return v, true
 }
