@@ -19,7 +19,7 @@ import (
 
 // TestExamples: what we show is formatted, loads without an error, and plans.
 func TestExamples(t *testing.T) {
-	for _, dir := range []string{"examples/acme", "examples/consul", "examples/haproxy", "examples/nginx", "examples/one-host", "examples/postgres", "examples/sources"} {
+	for _, dir := range []string{"examples/acme", "examples/consul", "examples/haproxy", "examples/nginx", "examples/one-host", "examples/postgres", "examples/signed", "examples/sources"} {
 		t.Run(dir, func(t *testing.T) {
 			fsys := os.DirFS(dir)
 			err := fs.WalkDir(fsys, ".", func(path string, d fs.DirEntry, err error) error {
