@@ -1,12 +1,12 @@
 package hostagent
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -125,7 +125,8 @@ func agree(t testing.TB, files map[string]string, name string, who ...string) {
 	}
 }
 
-// annals is the history of a host's commits, as a judge reads it.
+// annals is the history of a host's commits, one after the other, as a judge
+// reads it: all that consent needs. A dag has forks and merges.
 type annals struct {
 	*host
 	by      map[string]string // commit -> who signed it; "": alice
@@ -139,23 +140,14 @@ func (a annals) Commit(_ context.Context, hash string) ([]byte, error) {
 	if _, err := fmt.Sscanf(hash, "%x", &n); err != nil || a.commits[hash] == nil {
 		return nil, errors.New("no such commit")
 	}
-	who := a.by[hash]
-	if who == "" {
-		who = "alice@acme"
+	made := &node{by: cmp.Or(a.by[hash], "alice@acme"), message: a.message[hash], at: time.Now()}
+	if made.by == "nobody" {
+		made.by = ""
 	}
-	parent := ""
 	if n > 1 {
-		parent = fmt.Sprintf("parent %040x\n", n-1)
+		made.parents = []string{fmt.Sprintf("%040x", n-1)}
 	}
-	sign := ""
-	if who != "nobody" {
-		sign = "gpgsig " + strings.ReplaceAll(strings.TrimSuffix(string(signature(who)), "\n"), "\n", "\n ") + "\n"
-	}
-	text := a.message[hash]
-	if text == "" {
-		text = "a change\n"
-	}
-	return fmt.Appendf(nil, "tree %040x\n%sauthor x <x@acme> %d +0000\ncommitter x <x@acme> %d +0000\n%s\n%s", n, parent, time.Now().Unix(), time.Now().Unix(), sign, text), nil
+	return commitBytes(hash, made), nil
 }
 
 func (a annals) Tree(ctx context.Context, commit string) (fs.FS, error) {
@@ -166,27 +158,7 @@ func (a annals) Tree(ctx context.Context, commit string) (fs.FS, error) {
 func (a annals) Changed(_ context.Context, old, new string) ([]trust.Change, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	was, is := a.commits[old], a.commits[new]
-	all := map[string]bool{}
-	for p := range was {
-		all[p] = true
-	}
-	for p := range is {
-		all[p] = true
-	}
-	entry := func(tree fstest.MapFS, p string) trust.Entry {
-		if tree[p] == nil {
-			return trust.Entry{}
-		}
-		return trust.Entry{Mode: 0o100644, Blob: string(tree[p].Data) + "."}
-	}
-	var out []trust.Change
-	for _, p := range slices.Sorted(maps.Keys(all)) {
-		if o, n := entry(was, p), entry(is, p); o != n {
-			out = append(out, trust.Change{Path: p, Old: o, New: n})
-		}
-	}
-	return out, nil
+	return changesBetween(a.commits[old], a.commits[new]), nil
 }
 
 func (a annals) Between(_ context.Context, accepted, head string) ([]string, error) {

@@ -1,6 +1,7 @@
 package hostagent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -110,6 +111,11 @@ func (d *dag) Commit(_ context.Context, hash string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return commitBytes(hash, n), nil
+}
+
+// commitBytes are a commit as git would write it, but for its tree.
+func commitBytes(hash string, n *node) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "tree %s\n", hash)
 	for _, p := range n.parents {
@@ -119,11 +125,7 @@ func (d *dag) Commit(_ context.Context, hash string) ([]byte, error) {
 	if n.by != "" {
 		b.WriteString("gpgsig " + strings.ReplaceAll(strings.TrimSuffix(string(signature(n.by)), "\n"), "\n", "\n ") + "\n")
 	}
-	message := n.message
-	if message == "" {
-		message = "a change\n"
-	}
-	return []byte(b.String() + "\n" + message), nil
+	return []byte(b.String() + "\n" + cmp.Or(n.message, "a change\n"))
 }
 
 func (d *dag) Tree(ctx context.Context, commit string) (fs.FS, error) {
@@ -134,25 +136,26 @@ func (d *dag) Tree(ctx context.Context, commit string) (fs.FS, error) {
 func (d *dag) Changed(_ context.Context, old, new string) ([]trust.Change, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	was, is := d.commits[old], d.commits[new]
+	return changesBetween(d.commits[old], d.commits[new]), nil
+}
+
+// changesBetween compares two commits' files. A file's blob is what it holds.
+func changesBetween(was, is fstest.MapFS) (out []trust.Change) {
 	entry := func(tree fstest.MapFS, p string) trust.Entry {
 		if tree[p] == nil {
 			return trust.Entry{}
 		}
-		return trust.Entry{Mode: 0o100644, Blob: string(tree[p].Data)}
+		return trust.Entry{Mode: 0o100644, Blob: string(tree[p].Data) + "."}
 	}
-	all := maps.Clone(was)
-	if all == nil {
-		all = fstest.MapFS{}
-	}
+	all := fstest.MapFS{}
+	maps.Copy(all, was)
 	maps.Copy(all, is)
-	var out []trust.Change
 	for _, p := range slices.Sorted(maps.Keys(all)) {
 		if o, n := entry(was, p), entry(is, p); o != n {
 			out = append(out, trust.Change{Path: p, Old: o, New: n})
 		}
 	}
-	return out, nil
+	return out
 }
 
 // behind are a commit and all that is behind it.
