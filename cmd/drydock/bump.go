@@ -34,6 +34,9 @@ The digest comes from --digest, from hashing the file that was just built
 this version (--fetch). A release with one artifact per platform gives
 <os>/<arch>=… to --digest or --artifact, once for each.
 
+Naming the version and digest that another environment runs is a promotion, and
+hosts with a trust section see it as one.
+
 With --push the commit goes to the branch's upstream. If somebody else pushes at
 the same time, the bump is applied again to what they pushed, up to ten times in
 60 seconds. Your own work tree, staged or not, is never part of the commit.`,
