@@ -1,6 +1,14 @@
 // Package trust decides what a host may accept and install: which commits may
 // move it forward, and whose consent a release has. Its rules are pure: who
 // signed, what a commit changed and what the time is come in from outside.
+//
+// Of commits: a [Judge] goes through them, parents first. ParseCommit reads one,
+// needs.go and merge.go say what it does, a [Policy] whose roles allow that, and
+// a [Past] which releases there were before.
+//
+// Of releases: Policy.Approve and Attest count the people who signed a
+// [Statement], which stands in an [ApprovalFile]; [Writers] find who made what
+// they sign, and Fresh says whether a host knows enough of the present.
 package trust
 
 import (
