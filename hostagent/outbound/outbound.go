@@ -6,7 +6,7 @@
 //
 //   - link-local, multicast, unspecified and reserved addresses, and those where
 //     a cloud tells a machine its secrets, are never connected to, in no way of
-//     writing them (IPv4 within IPv6, NAT64, 6to4, Teredo, a zone);
+//     writing them (IPv4 within IPv6, NAT64, SIIT, 6to4, Teredo, ISATAP, a zone);
 //   - loopback and private addresses are, where a declaration or the host's own
 //     configuration names them;
 //   - a redirect never leads nearer: not from the internet to a private network,
@@ -204,7 +204,7 @@ func embedded(ip netip.Addr) []netip.Addr {
 	in := func(prefix string) bool { return netip.MustParsePrefix(prefix).Contains(ip) }
 	last := v4(12, 13, 14, 15)
 	switch {
-	case in("::/96") && ip != netip.IPv6Unspecified() && ip != netip.IPv6Loopback(), in("64:ff9b::/96"): // "compatible"; NAT64
+	case in("::/96") && ip != netip.IPv6Unspecified() && ip != netip.IPv6Loopback(), in("64:ff9b::/96"), in("::ffff:0:0:0/96"): // "compatible"; NAT64; SIIT
 		return []netip.Addr{last}
 	case in("64:ff9b:1::/48"): // a network's own NAT64: 96 or 48 bits before the address
 		var out []netip.Addr
@@ -221,6 +221,8 @@ func embedded(ip netip.Addr) []netip.Addr {
 			b[i] ^= 0xff
 		}
 		return []netip.Addr{v4(12, 13, 14, 15)}
+	case b[8]&^2 == 0 && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe: // ISATAP, in any network
+		return []netip.Addr{last}
 	}
 	return nil
 }

@@ -31,6 +31,8 @@ func TestPlaces(t *testing.T) {
 		"0.0.0.0": Nowhere, "0.1.2.3": Nowhere, "::": Nowhere, "::ffff:0.0.0.0": Nowhere, "224.0.0.1": Nowhere, "239.255.255.250": Nowhere, "255.255.255.255": Nowhere, "240.0.0.1": Nowhere, "ff02::1": Nowhere,
 		"::ffff:169.254.169.254": Nowhere, "::169.254.169.254": Nowhere, "64:ff9b::a9fe:a9fe": Nowhere, "64:ff9b:1::a9fe:a9fe": Nowhere, "64:ff9b:1:a9fe:a9:fe00::": Nowhere,
 		"2002:a9fe:a9fe::": Nowhere, "2001:0:808:808:0:0:5601:5601": Nowhere, "100.100.100.200": Nowhere, "168.63.129.16": Nowhere,
+
+		"::ffff:0:127.0.0.1": Here, "::ffff:0:169.254.169.254": Nowhere, "::ffff:0:8.8.8.8": Internet, "2606:4700::5efe:10.0.0.1": Private, "2606:4700::200:5efe:169.254.169.254": Nowhere,
 	} {
 		if got := PlaceOf(netip.MustParseAddr(text)); got != want {
 			t.Errorf("%s is %v, want %v", text, got, want)
