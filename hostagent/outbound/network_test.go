@@ -12,12 +12,32 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 const within = "DRYDOCK_TEST_NETWORK"
+
+// listen waits for an address that was added a moment ago.
+func listen(t *testing.T, addr string) net.Listener {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	late := time.After(30 * time.Second)
+	for {
+		l, err := net.Listen("tcp", addr)
+		if err == nil {
+			return l
+		}
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatal(err)
+		}
+	}
+}
 
 // TestRealAddresses makes a network of its own in which link-local, private and
 // public addresses really answer, and asks them.
@@ -45,10 +65,7 @@ func TestRealAddresses(t *testing.T) {
 	hits := map[string]*atomic.Int64{}
 	for _, ip := range all {
 		hits[ip] = new(atomic.Int64)
-		l, err := net.Listen("tcp", net.JoinHostPort(ip, "80"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		l := listen(t, net.JoinHostPort(ip, "80"))
 		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 			hits[ip].Add(1)
 			w.Header().Set("X-Served", ip)
