@@ -12,6 +12,11 @@ import (
 // about 80 bytes each.
 const maxKept = 500_000
 
+// maxLinks is how many parents the commits of a graph may name, four bytes each.
+// Repositories of people have hardly more than commits; one that is made to have
+// a thousand for each would take a host's memory.
+const maxLinks = 16 << 20
+
 // graph is who stands behind whom, of commits that were read, and so proved,
 // in this process: what a commit's bytes say never changes. It believes no date
 // and no generation that somebody wrote down. It is for one goroutine at a time.
@@ -19,6 +24,7 @@ type graph struct {
 	at       map[plumbing.Hash]int32
 	vertices []vertex
 	asked    uint32 // how many walks there were
+	links    int    // parents that were read
 }
 
 // none is no commit's vertex.
@@ -53,7 +59,10 @@ func (g *graph) parents(o *objects, id int32) ([]int32, error) {
 		if err != nil {
 			return nil, err
 		}
-		var ids []int32
+		if g.links += len(c.parents); g.links > maxLinks {
+			return nil, fail(ErrTooLarge, "the commits of this history name more than %d parents, and no history of people does; take them off the branch", maxLinks)
+		}
+		ids := make([]int32, 0, len(c.parents))
 		for _, p := range c.parents {
 			ids = append(ids, g.vertex(p))
 		}

@@ -17,6 +17,7 @@ import (
 const (
 	maxCommit  = 4 << 20 // bytes of a commit or tag
 	maxParents = 1024
+	maxWaiting = 16 << 20 // of commits that a walk has read before their turn: a server may make each as large as it can be
 )
 
 // Commit is one commit of a repository.
@@ -31,7 +32,11 @@ type Commit struct {
 
 	tree    plumbing.Hash
 	parents []plumbing.Hash
+	again   bool // only its place in a walk is kept: it is read again
 }
+
+// size is about what a commit that was read holds of memory.
+func (c *Commit) size() int { return len(c.Message) + 100*len(c.parents) }
 
 // commit reads and decodes a commit.
 func (o *objects) commit(h plumbing.Hash) (Commit, error) {
@@ -143,16 +148,22 @@ func parseHash(s string) (plumbing.Hash, error) {
 func (o *objects) walk(ctx context.Context, from []plumbing.Hash, visit func(c *Commit) (skip, stop bool, err error)) error {
 	seen := map[plumbing.Hash]bool{}
 	var q newestFirst
+	held := 0 // bytes of those in q
 	push := func(h plumbing.Hash) error {
 		if seen[h] {
 			return nil
 		}
 		seen[h] = true
 		c, err := o.commit(h)
-		if err == nil {
-			heap.Push(&q, &c)
+		if err != nil {
+			return err
 		}
-		return err
+		if held+c.size() > maxWaiting {
+			c = Commit{Hash: c.Hash, Committer: c.Committer, again: true}
+		}
+		held += c.size()
+		heap.Push(&q, &c)
+		return nil
 	}
 	for _, h := range from {
 		if err := push(h); err != nil {
@@ -164,6 +175,14 @@ func (o *objects) walk(ctx context.Context, from []plumbing.Hash, visit func(c *
 			return err
 		}
 		c := heap.Pop(&q).(*Commit)
+		held -= c.size()
+		if c.again {
+			whole, err := o.commit(plumbing.NewHash(c.Hash))
+			if err != nil {
+				return err
+			}
+			c = &whole
+		}
 		skip, stop, err := visit(c)
 		if err != nil || stop {
 			return err
