@@ -18,6 +18,7 @@ const (
 	// What a stranger can make a host look at: so many commits, so many vouches
 	// for one of them, and so much of a commit that nobody may make.
 	maxCommits = 200_000
+	maxLinks   = 4 * maxCommits // from commits to their parents
 	maxVouches = 100
 	maxUnmet   = 10
 )
@@ -146,6 +147,11 @@ func (t *trial) load(ctx context.Context, accepted, head string) error {
 	if len(all) > maxCommits {
 		return fmt.Errorf("%d commits follow the accepted one, and %d is the limit; if they are what they should be, set trust's since to a newer commit on a host without state", len(all), maxCommits)
 	}
+	names := make(map[string]string, len(all))
+	for _, hash := range all {
+		names[hash] = hash
+	}
+	links := 0
 	for _, hash := range all {
 		raw, err := t.history.Commit(ctx, hash)
 		if err != nil {
@@ -154,9 +160,13 @@ func (t *trial) load(ctx context.Context, accepted, head string) error {
 		c := &candidate{hash: hash}
 		t.order, t.commits[hash] = append(t.order, c), c
 		parents := parentsOf(raw)
+		if links += len(parents); links > maxLinks {
+			return fmt.Errorf("the %d commits that follow the accepted one name more than %d parents, and no history of people does; take them off the branch", len(all), maxLinks)
+		}
 		if read, err := ParseCommit(raw); err == nil {
 			for _, v := range read.Trailers("Drydock-Vouch") {
-				if len(t.vouchers[v]) < maxVouches && v != hash {
+				// Of what is not at hand nothing is remembered, nor is any message.
+				if v := names[v]; v != "" && len(t.vouchers[v]) < maxVouches && v != hash {
 					t.vouchers[v] = append(t.vouchers[v], c)
 				}
 			}
