@@ -184,8 +184,6 @@ func (b *ballot) cast(ctx context.Context, s streams, c *clone) error {
 		return err
 	}
 	var all, did []*entry
-	done := func() {}
-	defer func() { done() }()
 	out, err := c.commit(ctx, func(ctx context.Context, t tree) (proposal, error) {
 		st, err := stand(t)
 		if err != nil {
@@ -214,8 +212,7 @@ func (b *ballot) cast(ctx context.Context, s streams, c *clone) error {
 			}
 			p.files = append(p.files, written{e.file, e.data})
 		}
-		done()
-		p.sign, done, err = b.key.forCommit(ctx, s, t.git, b.found)
+		p.sign, err = b.key.forCommit(ctx, s, t.git, b.found)
 		return p, err
 	})
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 // proposal is one commit to be: the files it edits, often one, and what it says.
 type proposal struct {
 	files   []written
-	message string // "" if the files are as they should be already
-	sign    *signing
+	message string   // "" if the files are as they should be already
+	sign    *signing // whoever asked for the proposal ends it
 }
 
 // written is a file as it should be.
@@ -63,6 +63,7 @@ func (c *clone) commit(ctx context.Context, propose func(context.Context, tree) 
 	if err != nil {
 		return outcome{}, err
 	}
+	defer p.sign.end()
 	if err := c.refuseDirty(ctx, p.paths()); err != nil {
 		return outcome{}, err
 	}

@@ -57,8 +57,6 @@ made it, is younger.`,
 
 func heartbeat(ctx context.Context, s streams, c *clone, key keyFlags, every time.Duration, output string) error {
 	var last time.Time
-	done := func() {}
-	defer func() { done() }()
 	out, err := c.commit(ctx, func(ctx context.Context, t tree) (proposal, error) {
 		when, err := t.run(ctx, "log", "-1", "--format=%cI", t.head)
 		if err != nil {
@@ -71,8 +69,7 @@ func heartbeat(ctx context.Context, s streams, c *clone, key keyFlags, every tim
 			return proposal{}, nil
 		}
 		p := proposal{message: "heartbeat " + time.Now().UTC().Format(time.RFC3339) + "\n"}
-		done()
-		p.sign, done, err = key.forCommit(ctx, s, t.git, nil)
+		p.sign, err = key.forCommit(ctx, s, t.git, nil)
 		return p, err
 	})
 	if err != nil {

@@ -310,6 +310,7 @@ func publicOf(block *pem.Block) string {
 type signing struct {
 	key   string // what ssh-keygen is given
 	agent string // the socket of the agent to ask, "" for none
+	close func() // ends what holds the key; nil: somebody else does
 }
 
 // settings are git's, before its verb.
@@ -327,35 +328,42 @@ func (s *signing) environment() []string {
 	return []string{"SSH_AUTH_SOCK=" + s.agent}
 }
 
+// end must be called after the commit.
+func (s *signing) end() {
+	if s != nil && s.close != nil {
+		s.close()
+	}
+}
+
 // forCommit says how the commits of this command are signed. A clone that signs
 // by itself is left to do so; else its person's key does, which is found here
 // unless there is one.
-func (f keyFlags) forCommit(ctx context.Context, s streams, g git, h *hand) (*signing, func(), error) {
-	nothing := func() {}
+func (f keyFlags) forCommit(ctx context.Context, s streams, g git, h *hand) (*signing, error) {
 	if f.unsigned {
-		return nil, nothing, nil
+		return nil, nil
 	}
 	if f.file == "" {
 		if signs, _ := g.run(ctx, "config", "--type=bool", "--get", "commit.gpgsign"); signs == "true" {
-			return nil, nothing, nil
+			return nil, nil
 		}
 	}
+	made := &signing{}
 	if h == nil {
-		found, err := f.find(ctx, s, g)
-		if err != nil {
-			return nil, nothing, fmt.Errorf("this commit has to be signed, for the hosts that check who made it: %w\nFor hosts that check no signatures there is --no-sign", err)
+		var err error
+		if h, err = f.find(ctx, s, g); err != nil {
+			return nil, fmt.Errorf("this commit has to be signed, for the hosts that check who made it: %w\nFor hosts that check no signatures there is --no-sign", err)
 		}
-		h = found
-		nothing = found.end
+		made.close = h.end
 	}
 	if err := h.ready(ctx); err != nil {
-		nothing()
-		return nil, func() {}, err
+		made.end()
+		return nil, err
 	}
 	if h.touches() {
 		s.note("touch your security key, for the commit")
 	}
-	return &signing{key: h.file, agent: h.agent}, nothing, nil
+	made.key, made.agent = h.file, h.agent
+	return made, nil
 }
 
 var errNoTerminal = errors.New("there is no terminal to ask on")

@@ -125,7 +125,7 @@ func (f *overrideFlags) block(cmd *cobra.Command, reason string, now time.Time) 
 		}
 	}
 	if !until.After(now) || until.Sub(now) > mostOverride {
-		return o, wrong(cmd, "override: it would end %s; an override lasts from now on, at most %s: what takes longer is a change of the declaration", until.UTC().Format(time.RFC3339), "72h")
+		return o, wrong(cmd, "override: it would end %s; an override lasts from now on, at most 72h: what takes longer is a change of the declaration", until.UTC().Format(time.RFC3339))
 	}
 	return spec.Override{Reason: reason, Services: f.services, Skip: unique(f.skip), Until: until.UTC().Truncate(time.Second)}, nil
 }
@@ -134,8 +134,6 @@ func overridePath(environment string) string { return environment + "/" + spec.O
 
 // edit reads the environment's file, changes it and signs the commit of it.
 func (f *overrideFlags) edit(ctx context.Context, s streams, c *clone, change func(t tree, path string, src []byte) (content []byte, message string, err error)) (outcome, error) {
-	done := func() {}
-	defer func() { done() }()
 	return c.commit(ctx, func(ctx context.Context, t tree) (proposal, error) {
 		if err := checkEnvironment(t.files(), f.environment); err != nil {
 			return proposal{}, err
@@ -155,8 +153,7 @@ func (f *overrideFlags) edit(ctx context.Context, s streams, c *clone, change fu
 			return settled(path), err
 		}
 		p := one(path, content, message)
-		done()
-		p.sign, done, err = f.key.forCommit(ctx, s, t.git, nil)
+		p.sign, err = f.key.forCommit(ctx, s, t.git, nil)
 		return p, err
 	})
 }

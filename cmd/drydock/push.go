@@ -129,6 +129,7 @@ func (c *clone) try(ctx context.Context, work git, propose func(context.Context,
 	if err != nil {
 		return outcome{}, err
 	}
+	defer p.sign.end()
 	if !c.own {
 		if err := c.refuseDirty(ctx, p.paths()); err != nil {
 			return outcome{}, err

@@ -77,8 +77,6 @@ type voucher struct {
 }
 
 func (v *voucher) vouch(ctx context.Context, s streams, c *clone, output string) error {
-	done := func() {}
-	defer func() { done() }()
 	out, err := c.commit(ctx, func(ctx context.Context, t tree) (proposal, error) {
 		hash, err := v.find(ctx, t)
 		if err != nil {
@@ -98,8 +96,7 @@ func (v *voucher) vouch(ctx context.Context, s streams, c *clone, output string)
 		}
 		p := proposal{message: fmt.Sprintf("vouch for %s by %s: %s\n\nHosts take that commit as if the signer of this one had made it.\n\nDrydock-Vouch: %s\n",
 			spec.Short(hash), oneLine(v.made.Author), oneLine(v.made.Subject), hash)}
-		done()
-		p.sign, done, err = v.key.forCommit(ctx, s, t.git, nil)
+		p.sign, err = v.key.forCommit(ctx, s, t.git, nil)
 		return p, err
 	})
 	if err != nil {
