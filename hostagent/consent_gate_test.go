@@ -264,7 +264,7 @@ func TestConsentGate(t *testing.T) {
 			s.signs("alice@acme")
 			s.signs("bob@acme")
 			s.signs("bob@acme", attests("index-built"), expires(4*day))
-		}, "attestation", []string{"space-made"}, "drydock attest web --env prod", 4 * day},
+		}, "attestation", []string{"space-made"}, "drydock attest web space-made --env prod --push", 4 * day},
 		{"all attested", func(s *scene) {
 			s.files["prod/web.hcl"] = declared("web", "2", requires)
 			s.signs("bob@acme", attests("index-built"))

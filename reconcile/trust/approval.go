@@ -87,9 +87,17 @@ func (p Policy) Approve(a Ask, signed []SignedStatement) Decision {
 	d.Authors = unasked(a, demands)
 	if d.Granted = len(why) == 0; !d.Granted {
 		d.Missing = unique(missing)
-		d.Why = fmt.Sprintf("%s is not approved: %s; to approve: drydock approve %s --env %s", what(a), strings.Join(unique(why), "; "), a.Service, a.Environment)
+		d.Why = fmt.Sprintf("%s is not approved: %s; to approve: drydock approve %s --env %s%s --push", what(a), strings.Join(unique(why), "; "), a.Service, a.Environment, kindFlag(a.Kind))
 	}
 	return d
+}
+
+// kindFlag is how drydock approve is told what it is about.
+func kindFlag(k Kind) string {
+	if k == Removal {
+		return " --removed"
+	}
+	return ""
 }
 
 // what is asked for, for people.
@@ -132,7 +140,7 @@ func (p Policy) Attest(a Ask, requires []string, signed []SignedStatement) Decis
 	d.Counted = sortCounted(counted)
 	if d.Granted = len(missing) == 0; !d.Granted {
 		d.Missing = missing
-		d.Why = fmt.Sprintf("%s waits for somebody to attest %s; who has seen that it is so runs: drydock attest %s --env %s", a.Subject, strings.Join(missing, ", "), a.Service, a.Environment)
+		d.Why = fmt.Sprintf("%s waits for somebody to attest %s; who has seen that it is so runs: drydock attest %s %s --env %s --push", a.Subject, strings.Join(missing, ", "), a.Service, strings.Join(missing, " "), a.Environment)
 	}
 	return d
 }

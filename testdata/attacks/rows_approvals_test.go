@@ -269,7 +269,7 @@ func rowsOfApprovals() []row {
 			return r.On(c, r.Signed(s, who...), By(Operator()))
 		}}
 		if w.runs = bumped; !taken {
-			w.runs, w.waits, w.says = nil, "attestation web", []string{"attest index-built", "drydock attest web --env prod"}
+			w.runs, w.waits, w.says = nil, "attestation web", []string{"attest index-built", "drydock attest web index-built --env prod --push"}
 		}
 		return w
 	}
