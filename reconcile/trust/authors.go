@@ -211,8 +211,12 @@ func (w *Writers) of(ctx context.Context, commit string, at time.Time) (*facts, 
 // answer is who made a commit: who signed it, or whom it names.
 func (w *Writers) answer(c Commit, at time.Time) []string {
 	if c.Signature != nil {
-		if names, err := w.Keys.Signers(c.Payload, c.Signature, at); err == nil && len(names) > 0 {
-			return unique(names)
+		// A key that has gone since was somebody's when the commit was made. The
+		// date is the commit's own word, and all that it gains is an author.
+		for _, then := range []time.Time{at, c.Committer.Time} {
+			if names, err := w.Keys.Signers(c.Payload, c.Signature, then); err == nil && len(names) > 0 {
+				return unique(names)
+			}
 		}
 	}
 	if len(c.Parents) > 1 {

@@ -216,6 +216,18 @@ func TestAuthorsBehindMoreThanIsRead(t *testing.T) {
 	}
 }
 
+// Whose key has gone since is still the author, whoever the commit names.
+func TestAuthorsByKeysThatHaveGone(t *testing.T) {
+	r := newRepo(t)
+	from := r.on("", files{"prod/spec.hcl": spelled(1)})
+	to := r.on(from, files{"prod/spec.hcl": spelled(2)}, by("bob@acme"), dated(noon.AddDate(0, -1, 0)), before(func(s string) string { return strings.ReplaceAll(s, "<bob@acme>", "<carol@acme>") }))
+	w := &Writers{History: r, Keys: &ring{until: map[string]time.Time{"bob@acme": noon.AddDate(0, 0, -1)}}}
+	got, err := w.Authors(t.Context(), Batch{Environment: "prod", Service: "web", From: from, To: to, At: noon, State: stateOf(r)})
+	if err != nil || !slices.Equal(got, []string{"bob@acme"}) {
+		t.Fatal(got, err)
+	}
+}
+
 // Where the store fails nobody knows who made it; that is no answer.
 func TestAuthorsOfABrokenStore(t *testing.T) {
 	r := newRepo(t)
