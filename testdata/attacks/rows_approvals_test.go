@@ -179,6 +179,8 @@ func rowsOfApprovals() []row {
 			make: files(Files{"prod/shop.hcl": strings.ReplaceAll(Service("store", "1.1"), "/srv/store", "/srv/shop")})},
 		{name: "a service that has moved to a new name", item: itemLowered, rule: ruleStricter, waits: "approval store", says: []string{"for 2 people"}, moved: true,
 			make: files(Files{"prod/shop.hcl": strings.ReplaceAll(Service("store", "1.1"), "/srv/store", "/srv/shop") + "moved {\n  from = \"shop\"\n  to   = \"store\"\n}\n"})},
+		{name: "a service that has moved to a new name, and to another place", item: itemLowered, rule: ruleStricter, waits: "approval store", says: []string{"for 2 people"}, moved: true,
+			make: files(Files{"prod/shop.hcl": Service("store", "1.1") + "moved {\n  from = \"shop\"\n  to   = \"store\"\n}\n"})},
 
 		waits("a hook under approvals of before", itemChanged, ruleSpec, ballot{who: ab, by: Carol(), late: with(hook)}, "another declaration"),
 		waits("the artifact's source under approvals of before", itemChanged, ruleSpec, ballot{who: ab, by: Carol(), late: Files{"prod/shop.hcl": strings.Replace(Shop("1.1"), "https://artifacts", "https://evil", 1)}}, "another declaration"),
