@@ -204,7 +204,7 @@ func TestWhatFails(t *testing.T) {
 		"assertion":              {"[Unit]\nAssertPathExists=/etc/web.conf\n" + simple, 0, reconcile.OfHost, []string{"assertion", "AssertPathExists=/etc/web.conf"}},
 		"dependency":             {"[Unit]\nRequires=needed-and-failing.service\nAfter=needed-and-failing.service\n" + simple, 0, reconcile.OfHost, []string{"needed-and-failing.service (failed"}},
 		"refuses":                {"[Unit]\nRefuseManualStart=yes\n" + simple, 0, reconcile.OfHost, []string{"RefuseManualStart"}},
-		"does not stop":          {"[Service]\nExecStart=sh -c 'trap \"\" TERM; touch /run/deaf; while :; do sleep 1; done'\nTimeoutStopSec=2min\n", time.Second, reconcile.OfHost, []string{"did not stop within 1s", "TimeoutStopSec is 2m0s"}},
+		"does not stop":          {"[Service]\nExecStart=sh -c 'trap \"\" TERM; touch /run/deaf; exec sleep infinity'\nTimeoutStopSec=2min\n", time.Second, reconcile.OfHost, []string{"did not stop within 1s", "TimeoutStopSec is 2m0s"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
