@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"drydock/hostagent/confine"
+	"drydock/hostagent/durable"
 	"drydock/reconcile"
 	"drydock/spec"
 )
@@ -110,6 +111,14 @@ func resolve(s reconcile.Step, c Command) (ready, error) {
 	var err error
 	if r.path, err = find(s, r.dir, r.name); err != nil {
 		return ready{}, err
+	}
+	if strings.HasPrefix(r.path, r.dir+"/") && r.dir != "/" {
+		// Also where the release is a user's own and this one command root's.
+		if cred, _, err := credential(c.User); err == nil && isRoot(cred) {
+			if err := durable.Safe(r.path); err != nil {
+				return ready{}, fmt.Errorf("%s would run as root: %w", r.name, err)
+			}
+		}
 	}
 	var home []string
 	if r.cred, home, err = credential(c.User); err != nil {

@@ -64,3 +64,32 @@ func TestNoCommandReadsWhatIsTheAgents(t *testing.T) {
 		}
 	}
 }
+
+// TestRootRunsNoProgramOfAUsers: who could put another program there would be
+// root with it.
+func TestRootRunsNoProgramOfAUsers(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: sudo go test")
+	}
+	for name, give := range map[string]func(s reconcile.Step, program string) error{
+		"nothing":          func(reconcile.Step, string) error { return nil },
+		"the program":      func(_ reconcile.Step, p string) error { return os.Chown(p, 65534, -1) },
+		"its directory":    func(_ reconcile.Step, p string) error { return os.Chown(filepath.Dir(p), 65534, -1) },
+		"the install path": func(s reconcile.Step, _ string) error { return os.Chown(s.Target.InstallPath(), 65534, -1) },
+		"everybody":        func(s reconcile.Step, _ string) error { return os.Chmod(s.Target.InstallPath(), 0o777) },
+	} {
+		s, dir := inRelease(t)
+		program := filepath.Join(dir, "bin", "hook")
+		err := errors.Join(os.Mkdir(filepath.Dir(program), 0o755), os.WriteFile(program, []byte("#!/bin/sh\necho ran\n"), 0o755), give(s, program))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := argv.Run(deadline(t), reconcile.Env{}, s, argv.Command{Argv: []string{"bin/hook"}})
+		switch {
+		case name == "nothing" && (err != nil || out != "ran\n"):
+			t.Errorf("%q, %v", out, err)
+		case name != "nothing" && (reconcile.BlameOf(err) != reconcile.OfHost || out != ""):
+			t.Errorf("%s is another's: %q, %v", name, out, err)
+		}
+	}
+}

@@ -57,6 +57,7 @@ const (
 type walker struct {
 	path    string // for people
 	missing bool   // make what is not there
+	strict  bool   // see Safe
 	fd      int
 	todo    []string
 	links   int
@@ -76,10 +77,18 @@ func (w *walker) step(part string) error {
 	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 		return w.follow(part)
 	}
-	if err == nil {
-		w.enter(next)
+	if err != nil {
+		return err
 	}
-	return err
+	w.enter(next)
+	if w.strict {
+		var st unix.Stat_t
+		if err := unix.Fstat(w.fd, &st); err != nil {
+			return err
+		}
+		return w.judge(&st)
+	}
+	return nil
 }
 
 func (w *walker) enter(fd int) {

@@ -45,7 +45,12 @@ func build(ctx context.Context, p Place, tree string, own owner) error {
 	}
 	// By their own names: the build is another process, and may ask where it is.
 	known := func(path string) string { return filepath.Join(p.Path, "releases", filepath.Base(path)) }
-	err = p.Build(ctx, known(tree), known(temp))
+	if own.uid < 0 && os.Geteuid() == 0 {
+		err = durable.Safe(known(tree))
+	}
+	if err == nil {
+		err = p.Build(ctx, known(tree), known(temp))
+	}
 	os.RemoveAll(temp) // what stays goes with the next sweep
 	return err
 }

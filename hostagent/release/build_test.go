@@ -2,6 +2,7 @@ package release
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -108,5 +109,18 @@ func TestABuildThatDigs(t *testing.T) {
 	}
 	if left, err := os.ReadDir(p.releases()); err != nil || len(left) != 0 {
 		t.Errorf("%v stays (%v)", left, err)
+	}
+}
+
+// A build as root is not led elsewhere by whose the install path is.
+func TestRootBuildsInNothingOfAUsers(t *testing.T) {
+	s, p, _ := owned(t)
+	p.User, p.Apart = "", true
+	p.Build = func(context.Context, string, string) error { t.Error("it was run"); return nil }
+	err := s.Make(t.Context(), p, func(ctx context.Context, dir string) error {
+		return errors.Join(fillWeb(ctx, dir), os.Chown(filepath.Join(dir, "web"), fillerID, fillerID))
+	})
+	if reconcile.BlameOf(err) != reconcile.OfHost || !strings.Contains(err.Error(), "could be exchanged by uid 65534") {
+		t.Errorf("%v", err)
 	}
 }
