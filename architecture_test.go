@@ -171,6 +171,38 @@ func TestTopLevel(t *testing.T) {
 	}
 }
 
+// TestAdaptersAreListed: ARCHITECTURE.md's table names each package below
+// hostagent once, and none that is not there.
+func TestAdaptersAreListed(t *testing.T) {
+	text, err := os.ReadFile("ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := map[string]int{}
+	for line := range strings.Lines(string(text)) {
+		if cells := strings.Split(line, "|"); len(cells) == 4 {
+			for i, name := range strings.Split(cells[1], "`") {
+				if i%2 == 1 {
+					listed[name]++
+				}
+			}
+		}
+	}
+	for _, p := range packages(t) {
+		name, ok := strings.CutPrefix(p.ImportPath, "drydock/hostagent/")
+		if !ok {
+			continue
+		}
+		if listed[name] != 1 {
+			t.Errorf("%s stands %d times in ARCHITECTURE.md's table of adapters; once is right", name, listed[name])
+		}
+		delete(listed, name)
+	}
+	for name := range listed {
+		t.Errorf("ARCHITECTURE.md's table lists %s, which is no adapter", name)
+	}
+}
+
 // TestOutboundDials: what connects to an address asks hostagent/outbound. The
 // others connect to sockets in the file system, or where a credential says.
 func TestOutboundDials(t *testing.T) {
