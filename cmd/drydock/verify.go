@@ -73,8 +73,10 @@ that is blocked; verify goes on, and shows what else is.
 
 --approvals adds which releases the hosts would wait with, and for whom.
 
-As a check of pull requests, in CI:   drydock verify origin/main..HEAD --config hostagent.hcl
-As a server's update hook:            exec drydock verify "$2..$3" --config /etc/drydock/hostagent.hcl
+In CI, as a check of pull requests, and as a server's update hook:
+
+    drydock verify origin/main..HEAD --config hostagent.hcl
+    exec drydock verify "$2..$3" --config /etc/drydock/hostagent.hcl
 
 Exit code 1 says that a commit is blocked; a release that waits for approvals is
 no error.`,
@@ -250,7 +252,7 @@ func (r *verified) text() string {
 	case blocked == 0:
 		fmt.Fprintf(&b, "%s..%s: no host would go this way\n", spec.Short(r.Base), spec.Short(r.Head))
 	default:
-		fmt.Fprintf(&b, "%s..%s: %d of %s blocked; hosts stay before %s\n", spec.Short(r.Base), spec.Short(r.Head), blocked, plural(len(r.Commits), "commit"), spec.Short(r.Blocker.Commit))
+		fmt.Fprintf(&b, "%s..%s: %d of %s blocked; hosts at %s stay before %s\n", spec.Short(r.Base), spec.Short(r.Head), blocked, plural(len(r.Commits), "commit"), spec.Short(r.Base), spec.Short(r.Blocker.Commit))
 	}
 	return b.String()
 }

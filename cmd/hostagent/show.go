@@ -150,6 +150,8 @@ func printStatus(w io.Writer, st reconcile.HostStatus, now time.Time, running bo
 // nobody does.
 func answers(s reconcile.SourceStatus) string {
 	switch {
+	case s.How == "accepted":
+		return "named by since"
 	case len(s.By) == 0:
 		return ""
 	case s.How == "merged":

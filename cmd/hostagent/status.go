@@ -17,8 +17,14 @@ func statusCommand(f *flags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Show what runs here, what is wanted, and what holds it back",
-		Long:  `status asks the running agent, or reads the state directory where none runs.`,
-		Args:  cobra.NoArgs,
+		Long: `status asks the running agent, or reads the state directory where none runs.
+
+The first line has the commit in force and who answers for it. "unverified" says
+that nobody does: this host has no trust section, or had none when it took the
+commit up, and whoever can push can deploy. Below it stands what holds the host at
+that commit. "unapproved" beside a state says that people have still to agree to
+what is wanted, whatever else it waits for.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(f)
 			if err != nil {
