@@ -41,19 +41,37 @@ const (
 // are touched if what stands beside them is. All else, and what does not parse,
 // is [TouchOther].
 func Touches(old, new []byte, filename string) []Touch {
-	was, fault := dissect(old, filename)
-	if fault != nil {
+	return PartsOf(old, filename).Touches(PartsOf(new, filename))
+}
+
+// Parts are one version of a file, taken apart; nothing in it ever changes. Of
+// a history in which each commit follows another, each version is taken apart
+// once: it is one commit's new file, and the next one's old.
+type Parts struct {
+	*dissected
+	fault *hcl.Diagnostic // set: it does not parse
+}
+
+// PartsOf takes a file apart; nil is one that is not there.
+func PartsOf(src []byte, filename string) Parts {
+	d, fault := dissect(src, filename)
+	return Parts{d, fault}
+}
+
+// Touches is the function of that name.
+func (p Parts) Touches(new Parts) []Touch {
+	if p.fault != nil {
 		return []Touch{{Kind: TouchOther, Line: 1, Says: "mends or replaces a file that could not be read before"}}
 	}
-	is, fault := dissect(new, filename)
-	if fault != nil {
+	if fault := new.fault; fault != nil {
 		t := Touch{Kind: TouchOther, Line: 1, Says: "leaves a file that cannot be read: " + fault.Summary}
 		if fault.Subject != nil {
 			t.Line = fault.Subject.Start.Line
 		}
 		return []Touch{t}
 	}
-	was = was.withAttempts(is)
+	is := new.dissected
+	was := p.withAttempts(is)
 	var out []Touch
 	if o, ok := beside(was, is); ok {
 		out = append(out, o)
@@ -65,12 +83,16 @@ func Touches(old, new []byte, filename string) []Touch {
 // ReleasesIn are the releases that a file names, by service; those that are not
 // plain values, and of services that the file declares twice, are left out.
 func ReleasesIn(src []byte, filename string) (map[string]Change, error) {
-	d, fault := dissect(src, filename)
-	if fault != nil {
-		return nil, hcl.Diagnostics{fault}
+	return PartsOf(src, filename).Releases()
+}
+
+// Releases is ReleasesIn.
+func (p Parts) Releases() (map[string]Change, error) {
+	if p.fault != nil {
+		return nil, hcl.Diagnostics{p.fault}
 	}
-	out := make(map[string]Change, len(d.releases))
-	for name, r := range d.releases {
+	out := make(map[string]Change, len(p.releases))
+	for name, r := range p.releases {
 		out[name] = r.says
 	}
 	return out, nil
@@ -97,11 +119,14 @@ func UnreadIn(src []byte, filename string) []string {
 
 // MovesIn are the moved blocks of a file, as far as they are plain values; none
 // of a file that does not parse.
-func MovesIn(src []byte, filename string) []Moved {
-	d, fault := dissect(src, filename)
-	if fault != nil {
+func MovesIn(src []byte, filename string) []Moved { return PartsOf(src, filename).Moves() }
+
+// Moves is MovesIn.
+func (p Parts) Moves() []Moved {
+	if p.fault != nil {
 		return nil
 	}
+	d := p.dissected
 	var out []Moved
 	for _, u := range d.units {
 		for _, n := range u.nodes {

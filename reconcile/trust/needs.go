@@ -146,16 +146,16 @@ func (r *reader) path(ctx context.Context, e edit, c Commit) ([]Need, error) {
 	if !language {
 		return one("changes a file that is no declaration", Any), nil
 	}
-	old, err := r.file(ctx, e.before, e.Path, e.Old)
+	old, err := r.parts(ctx, e.before, e.Path, e.Old)
 	if err != nil {
 		return nil, err
 	}
-	new, err := r.file(ctx, e.after, e.Path, e.New)
+	new, err := r.parts(ctx, e.after, e.Path, e.New)
 	if err != nil {
 		return nil, err
 	}
 	var out []Need
-	for _, t := range spec.Touches(old, new, e.Path) {
+	for _, t := range old.Touches(new) {
 		n, err := r.touch(ctx, e, t, c)
 		if err != nil {
 			return nil, err

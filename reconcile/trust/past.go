@@ -1,7 +1,6 @@
 package trust
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -208,14 +207,12 @@ func (r *reader) names(ctx context.Context, c string, edits []edit) (found []not
 		if !language || !regular(e.New.Mode) {
 			continue
 		}
-		data, err := r.file(ctx, e.after, e.Path, e.New)
+		parts, err := r.parts(ctx, e.after, e.Path, e.New)
 		if err != nil {
 			return nil, err
 		}
-		if bytes.Contains(data, []byte("moved")) {
-			for _, m := range spec.MovesIn(data, e.Path) {
-				found = append(found, note{commit: c, path: e.Path, env: env, service: m.To, was: m.From})
-			}
+		for _, m := range parts.Moves() {
+			found = append(found, note{commit: c, path: e.Path, env: env, service: m.To, was: m.From})
 		}
 		if env == Everywhere {
 			continue

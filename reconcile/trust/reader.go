@@ -26,9 +26,9 @@ type reader struct {
 	parents  map[string][]string
 	onto     map[string]bool // descends from accepted
 
-	files map[string][]byte                 // by blob
-	named map[string]map[string]spec.Change // by blob and path: its releases, by service
-	held  int                               // bytes of both, about
+	files map[string][]byte     // by blob
+	apart map[string]spec.Parts // by blob and path
+	held  int                   // bytes of both, about
 }
 
 const (
@@ -37,6 +37,8 @@ const (
 	maxFile = 256<<10 + 1
 	// maxHeld is about how many bytes are kept to be read once only.
 	maxHeld = 32 << 20
+	// apartness is about how many bytes one byte of a file takes, taken apart.
+	apartness = 40
 )
 
 // changed is the history's Changed, with where each side stands.
@@ -97,7 +99,7 @@ func (r *reader) file(ctx context.Context, commit, path string, e Entry) ([]byte
 // keep makes room: what is read again costs time, never the answer.
 func (r *reader) keep(n int) {
 	if r.held += n + 200; r.held > maxHeld || r.files == nil {
-		r.files, r.named, r.held = map[string][]byte{}, map[string]map[string]spec.Change{}, n
+		r.files, r.apart, r.held = map[string][]byte{}, map[string]spec.Parts{}, n
 	}
 }
 
@@ -131,25 +133,32 @@ func read(tree fs.FS, path string) ([]byte, error) {
 	return data, err
 }
 
+// parts are a file's, taken apart.
+func (r *reader) parts(ctx context.Context, commit, path string, e Entry) (spec.Parts, error) {
+	key := e.Blob + path
+	if found, ok := r.apart[key]; ok {
+		return found, nil
+	}
+	data, err := r.file(ctx, commit, path, e)
+	if err != nil {
+		return spec.Parts{}, err
+	}
+	found := spec.PartsOf(data, path)
+	r.keep(apartness * len(data))
+	r.apart[key] = found
+	return found, nil
+}
+
 // releases are those that a file names; one that does not parse names none.
 func (r *reader) releases(ctx context.Context, commit, path string, e Entry) (map[string]spec.Change, error) {
 	if !regular(e.Mode) {
 		return nil, nil
 	}
-	key := e.Blob + path
-	if found, ok := r.named[key]; ok {
-		return found, nil
-	}
-	data, err := r.file(ctx, commit, path, e)
+	parts, err := r.parts(ctx, commit, path, e)
 	if err != nil {
 		return nil, err
 	}
-	found, err := spec.ReleasesIn(data, path)
-	if err != nil {
-		found = nil
-	}
-	r.keep(500)
-	r.named[key] = found
+	found, _ := parts.Releases()
 	return found, nil
 }
 
