@@ -2,6 +2,7 @@ package spec
 
 import (
 	"github.com/hashicorp/hcl/v2"
+	"slices"
 )
 
 // file is what is kept of one file: its bytes, and a line for each top-level
@@ -135,6 +136,8 @@ func (d *decoder) checkLabels(s *schema, n *blockNode) bool {
 			didYouMean(n.labels[0].name, s.driverNames()), joined(s.driverNames()))
 	case len(n.labels) == 2 && !namePattern.MatchString(n.labels[1].name):
 		d.fail(n.labels[1].rng, "Invalid label", "A second label is of letters, digits and . _ -; %q is not.", n.labels[1].name)
+	case slices.ContainsFunc(n.labels, func(l labelNode) bool { return hides(l.name) }):
+		d.fail(n.def, "Invalid label", "A label is one line, of characters that can be seen; this %s has others. Write it in words.", n.typ)
 	default:
 		return true
 	}

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Patterns of what people write.
@@ -44,6 +45,22 @@ func checkDigest(v string) string {
 		return fmt.Sprintf(`a digest is "sha256:" and 64 hexadecimal digits in lower case, or "git:" and a full commit; %q is not`, v)
 	}
 	return ""
+}
+
+// hides reports whether a text has what a terminal obeys, or what turns a line
+// around: people read it, and whoever may freeze must not write what they see.
+func hides(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) })
+}
+
+// oneLine is text for people.
+func oneLine() *form {
+	return &form{"a line of text", func(s string) string {
+		if hides(s) {
+			return "write one line, of characters that can be seen"
+		}
+		return ""
+	}}
 }
 
 func absolutePath() *form {

@@ -48,7 +48,7 @@ func buildLanguage() *schema {
 			{typ: "forgotten", many: true, labels: []label{{name: "host", doc: "the host's name"}},
 				doc: "A host that will not return: its slot is free.",
 				attrs: []attribute{
-					{name: "reason", kind: kindString, alike: true, doc: "Why, for people."},
+					{name: "reason", kind: kindString, form: oneLine(), alike: true, doc: "Why, for people."},
 				}},
 			{typ: "resolved", many: true, labels: []label{{name: "service", doc: "the service"}},
 				doc: "What a person found out of a migration whose outcome was unknown.",

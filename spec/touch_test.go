@@ -115,6 +115,8 @@ func TestTouches(t *testing.T) {
 		{"freeze and a comment", "a.hcl", []string{"# web", "freeze \"x\" {\n}\n# why\n# web"}, "other:3 changes a comment; freeze x:1"},
 		{"freeze and a comment less", "a.hcl", []string{"# web, the front\n", "freeze \"x\" {\n}\n"}, "other:3 changes a comment; freeze x:1"},
 		{"freeze with a block in it", "a.hcl", []string{"# web", "freeze \"x\" {\n  run \"y\" {}\n}\n# web"}, `other:1 writes freeze "x", which is not in plain values: it holds a block`},
+		{"freeze for a reason that a terminal obeys", "a.hcl", []string{"# web", "freeze \"x\\u001b[2J\" {\n}\n# web"}, "other:1 writes freeze \"x\\x1b[2J\", which is not in plain values: A label is one line, of characters that can be seen; this freeze has others. Write it in words."},
+		{"forgotten for a reason of two lines", "a.hcl", []string{"# web", "forgotten \"h\" {\n  reason = \"x\\nall is well\"\n}\n# web"}, "other"},
 		{"freeze without a reason", "a.hcl", []string{"# web", "freeze {\n}\n# web"}, "other"},
 		{"freeze until somebody's local", "a.hcl", []string{`"2027-01-01T00:00:00Z"`, "local.x"}, "other:16 writes freeze \"audit\", which is not in plain values: until is not a plain value; - freeze audit:16"},
 		{"forgotten", "a.hcl", []string{"# web", "forgotten \"h\" {}\n# web"}, "forgotten h:1"},
