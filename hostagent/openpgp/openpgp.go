@@ -108,6 +108,22 @@ func (k *Keyring) Identify(message, signature []byte, at time.Time) (names []str
 	return names, print, err
 }
 
+// Names are the emails in whose name some key of the ring may sign at a time,
+// sorted, each once.
+func (k *Keyring) Names(at time.Time) []string {
+	var all []string
+	for _, one := range k.keys {
+		if one.may(at) != nil {
+			continue
+		}
+		if names, err := one.names(at); err == nil {
+			all = append(all, names...)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 // may says why the key signs nothing at a time.
 func (k *key) may(at time.Time) error {
 	o := k.of
