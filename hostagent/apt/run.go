@@ -140,7 +140,8 @@ func (w work) inUnit(ctx context.Context, dir, kind string, args []string) (stri
 		if errors.Is(ctx.Err(), context.Canceled) {
 			return out, ctx.Err()
 		}
-		return out, w.late(args[0]+" "+kind, w.logged())
+		out = w.logged() // with what it said when it was stopped, such as that it waited for a lock
+		return out, w.late(args[0]+" "+kind, out)
 	case err != nil && strings.Contains(said, "Failed to "):
 		return out, reconcile.HostFault(fmt.Errorf("systemd does not run %s: %w", args[0], err), "Try systemd-run by hand on this host; it is tried again")
 	}
