@@ -274,7 +274,7 @@ func TestUnapprovedIsSaidBehindAnotherGate(t *testing.T) {
 func TestOverrideIsLoud(t *testing.T) {
 	virtual(t, func(t *testing.T, h *host) {
 		before, files, o := serving(t, h)
-		elapse(40 * day)
+		elapse(day)
 		files["prod/web.hcl"] = declared("web", "2", two)
 		s := subject(t, files, "web")
 		for _, who := range []string{"alice@acme", "bob@acme"} {
