@@ -201,17 +201,27 @@ func (o *objects) completeBelow(cache *treeCache, h plumbing.Hash, seen map[plum
 		return err
 	}
 	for _, n := range t {
-		switch {
-		case n.mode.IsDir():
-			if err := o.completeBelow(cache, n.hash, seen, depth+1); err != nil {
-				return err
-			}
-		case n.mode.Type() == fs.ModeIrregular || seen[n.hash]:
-		case !o.has(n.hash):
-			return fail(ErrCorrupt, "%s: object %s is missing", n.name, n.hash)
-		default:
-			seen[n.hash] = true
+		if n.mode.IsDir() {
+			err = o.completeBelow(cache, n.hash, seen, depth+1)
+		} else {
+			err = o.completeFile(n, seen)
 		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// completeFile checks that what an entry names is there; a submodule's commit
+// need not be.
+func (o *objects) completeFile(n node, seen map[plumbing.Hash]bool) error {
+	switch {
+	case n.mode.Type() == fs.ModeIrregular || seen[n.hash]:
+	case !o.has(n.hash):
+		return fail(ErrCorrupt, "%s: object %s is missing", n.name, n.hash)
+	default:
+		seen[n.hash] = true
 	}
 	return nil
 }
@@ -240,14 +250,10 @@ func (o *objects) present(ctx context.Context, cache *treeCache, root plumbing.H
 			return err
 		}
 		for _, n := range t {
-			switch {
-			case n.mode.IsDir():
+			if n.mode.IsDir() {
 				todo = append(todo, n.hash)
-			case n.mode.Type() == fs.ModeIrregular || seen[n.hash]:
-			case !o.has(n.hash):
-				return fail(ErrCorrupt, "%s: object %s is missing", n.name, n.hash)
-			default:
-				seen[n.hash] = true
+			} else if err := o.completeFile(n, seen); err != nil {
+				return err
 			}
 		}
 	}
