@@ -54,8 +54,10 @@ func TestTenBumpsUnderLoad(t *testing.T) {
 	for _, f := range users.failures {
 		t.Error(f)
 	}
-	if users.rate() < 200 {
-		t.Errorf("only %.0f requests a second: the hosts were not under load", users.rate())
+	// Where the machine has much else to do, bumps take longer by as much as
+	// requests do, and as many are asked meanwhile.
+	if users.rate() < 200 && users.asked.Load() < 20000 {
+		t.Errorf("only %d requests, %.0f a second: the hosts were not under load", users.asked.Load(), users.rate())
 	}
 	for _, s := range services {
 		if !users.saw(s, "1.0.0") || !users.saw(s, "1.0.10") {
