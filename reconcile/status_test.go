@@ -113,3 +113,25 @@ func TestStatusSaysNothingTwice(t *testing.T) {
 		}
 	}
 }
+
+// TestStatusNamesTheGate: whatever state a gate keeps a plan in, status says
+// which gate it is; one that is shut to something else is not named.
+func TestStatusNamesTheGate(t *testing.T) {
+	gate := Gate{Name: "frozen", Reason: "audit"}
+	for _, c := range []struct {
+		plan ServicePlan
+		want State
+		gate string
+	}{
+		{ServicePlan{State: Progressing}, Waiting, "frozen"},
+		{ServicePlan{State: Waiting}, Waiting, "frozen"},
+		{ServicePlan{State: Drifted}, Drifted, "frozen"},
+		{ServicePlan{State: Converged, Adopts: true}, Waiting, "frozen"},
+		{ServicePlan{State: Converged}, Converged, ""},
+	} {
+		s := Status(c.plan, &Remembered{}, spec.Wanted{}, Live{Stage: Pending, Gate: gate})
+		if s.State != c.want || s.Gate != c.gate {
+			t.Errorf("%s, adopts %t: %s at gate %q", c.plan.State, c.plan.Adopts, s.State, s.Gate)
+		}
+	}
+}
