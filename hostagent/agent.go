@@ -206,7 +206,7 @@ func (a *Agent) Status(context.Context) reconcile.HostStatus {
 	defer a.mu.Unlock()
 	st := reconcile.HostStatus{
 		Host: a.Host.Name, Environment: a.Host.Environment, Commit: m.Accepted,
-		Paused: m.Paused, Agent: a.looping, Source: a.answered(m), Config: a.unread, Services: []reconcile.ServiceStatus{},
+		Paused: m.Paused, Agent: a.looping, Source: a.answered(m), Config: a.unread, Overrides: overrides(a.want, a.Now()), Services: []reconcile.ServiceStatus{},
 	}
 	for _, n := range reconcile.Names(a.want, m) {
 		s := a.service(n)

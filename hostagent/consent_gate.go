@@ -306,12 +306,14 @@ func sooner(a, b time.Time) time.Time {
 // overrides logs those that are in force by a commit that was taken up: whoever
 // breaks the glass is heard.
 func (l *loop) overrides(want spec.Wanted) {
-	now := l.Now()
-	for _, o := range want.Overrides {
-		if now.Before(o.Until) {
-			l.Log.Warn("an override is in force", "why", o.Reason, "skips", strings.Join(o.Skip, " "), "services", strings.Join(o.Services, " "), "until", o.Until.UTC().Format(time.RFC3339), "origin", o.Origin.String())
-		}
+	for _, o := range overrides(want, l.Now()) {
+		l.Log.Warn("an override is in force", "why", o.Reason, "skips", strings.Join(o.Skip, " "), "services", strings.Join(o.Services, " "), "until", o.Until.UTC().Format(time.RFC3339), "origin", o.Origin.String())
 	}
+}
+
+// overrides are those that have not ended.
+func overrides(want spec.Wanted, now time.Time) []spec.Override {
+	return slices.DeleteFunc(slices.Clone(want.Overrides), func(o spec.Override) bool { return !now.Before(o.Until) })
 }
 
 // tell adds to a service's status what people have to know of consent whatever

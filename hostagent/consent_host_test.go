@@ -297,7 +297,13 @@ func TestOverrideIsLoud(t *testing.T) {
 		if !strings.Contains(log.String(), `msg="an override is in force" why="nobody answers"`) || !strings.Contains(log.String(), "origin=prod/night.hcl:1") {
 			t.Fatalf("the log says\n%s", log.String())
 		}
+		if all := a.Status(t.Context()).Overrides; len(all) != 1 || all[0].Reason != "nobody answers" {
+			t.Fatalf("status says %+v", all)
+		}
 		elapse(3 * time.Hour)
+		if all := a.Status(t.Context()).Overrides; len(all) != 0 {
+			t.Fatalf("it is over, and status says %+v", all)
+		}
 		if r := row(t, a, "web").Reason; r != "" {
 			t.Fatalf("it is over, and status says %q", r)
 		}

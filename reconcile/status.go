@@ -55,7 +55,8 @@ type HostStatus struct {
 	Paused      bool            `json:"paused"`
 	Agent       bool            `json:"agent"` // whether one runs; without it nothing here changes by itself
 	Source      SourceStatus    `json:"source"`
-	Config      string          `json:"config,omitempty"` // why the host's own files, as they are now, are not in force
+	Config      string          `json:"config,omitempty"`    // why the host's own files, as they are now, are not in force
+	Overrides   []spec.Override `json:"overrides,omitempty"` // in force now
 	Services    []ServiceStatus `json:"services"`
 }
 

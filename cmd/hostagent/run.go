@@ -206,6 +206,9 @@ func reconfigured(ctx context.Context, wakes <-chan struct{}, f *flags, now *con
 			refuse("state was changed, which takes a new start of the agent", fmt.Sprintf("stop it, move %s to %s, and start it", now.State, next.State))
 		case !reflect.DeepEqual(next, now.Config) || !k.same(now.keys):
 			log.Info("the configuration was changed")
+			if now.Trust != nil && next.Trust == nil {
+				log.Warn("the trust block was taken out: from now on every commit that follows is accepted, whoever made it")
+			}
 			return &configured{next, k}
 		}
 		a.Nudge()

@@ -99,6 +99,14 @@ func printStatus(w io.Writer, st reconcile.HostStatus, now time.Time, running bo
 		fmt.Fprintf(w, "%s %s\n", paint(w, red, "configuration:"), st.Config)
 	}
 	printSource(w, st.Source, now)
+	for _, o := range st.Overrides {
+		whom := ""
+		if len(o.Services) > 0 {
+			whom = " for " + strings.Join(o.Services, ", ")
+		}
+		fmt.Fprintf(w, "%s %s%s may be passed for another %s: %s%s\n", paint(w, red, "override:"), strings.Join(o.Skip, ", "), whom,
+			age(o.Until.Sub(now)), o.Reason, paint(w, dim, " ("+o.Origin.String()+")"))
+	}
 	if len(st.Services) == 0 && st.Commit == "" && st.Source.Blocked != "" {
 		fmt.Fprintln(w, "no commit is accepted yet, so nothing is known of what should run here")
 		return
