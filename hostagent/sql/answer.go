@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -18,23 +19,25 @@ const (
 )
 
 // answers is a connection that ends when the server does not stop to answer.
-// The clients never read and write at the same time.
+// PostgreSQL's client may still read while it writes what is slow to go.
 type answers struct {
 	net.Conn
-	most, got int64
+	most int64
+	got  atomic.Int64
 }
 
 func (a *answers) Write(b []byte) (int, error) {
-	a.got = 0
+	a.got.Store(0)
 	return a.Conn.Write(b)
 }
 
 func (a *answers) Read(b []byte) (int, error) {
-	if a.got >= a.most {
+	left := a.most - a.got.Load()
+	if left <= 0 {
 		return 0, fmt.Errorf("the server sent more than %d MiB for an answer", a.most>>20)
 	}
-	n, err := a.Conn.Read(b[:min(int64(len(b)), a.most-a.got)])
-	a.got += int64(n)
+	n, err := a.Conn.Read(b[:min(int64(len(b)), left)])
+	a.got.Add(int64(n))
 	return n, err
 }
 
