@@ -54,10 +54,8 @@ func TestTenBumpsUnderLoad(t *testing.T) {
 	for _, f := range users.failures {
 		t.Error(f)
 	}
-	// Where the machine has much else to do, bumps take longer by as much as
-	// requests do, and as many are asked meanwhile.
-	if users.rate() < 200 && users.asked.Load() < 20000 {
-		t.Errorf("only %d requests, %.0f a second: the hosts were not under load", users.asked.Load(), users.rate())
+	if users.rate() < 200 {
+		t.Errorf("only %.0f requests a second: the hosts were not under load", users.rate())
 	}
 	for _, s := range services {
 		if !users.saw(s, "1.0.0") || !users.saw(s, "1.0.10") {
@@ -96,25 +94,51 @@ type users struct {
 	versions map[string][]string // as they were first seen
 }
 
-// perService is how many ask each service, and pace how often each of them.
+// perService is how many ask each service at first, pace how often each of
+// them, and mostCrowds how many times as many there may come to be.
 const (
 	perService = 8
 	pace       = 60 * time.Millisecond
+	mostCrowds = 8
 )
 
 func (y *yard) users() *users {
 	ctx, stop := context.WithCancel(context.Background())
 	u := &users{stop: stop, began: time.Now(), versions: map[string][]string{}}
 	y.t.Cleanup(u.leave)
-	for service, url := range map[string]string{
-		"web": y.haproxy.URL("web"), "orders": y.haproxy.URL("orders"), "site": "http://" + y.nginx.Addr(),
-	} {
-		for i := range perService {
-			client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: i%2 == 0}}
-			u.group.Go(func() { u.ask(ctx, client, service, url) })
+	more := func() {
+		for service, url := range map[string]string{
+			"web": y.haproxy.URL("web"), "orders": y.haproxy.URL("orders"), "site": "http://" + y.nginx.Addr(),
+		} {
+			for i := range perService {
+				client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: i%2 == 0}}
+				u.group.Go(func() { u.ask(ctx, client, service, url) })
+			}
 		}
 	}
+	more()
+	u.group.Go(func() { u.crowd(ctx, more) })
 	return u
+}
+
+// crowd lets more users come where so many wait for answers that too few are
+// asked for: on a machine that has much else to do.
+func (u *users) crowd(ctx context.Context, more func()) {
+	tick := time.NewTicker(2 * time.Second)
+	defer tick.Stop()
+	for crowds, last := 1, int64(0); crowds < mostCrowds; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := u.asked.Load()
+		if now-last < 2*250 {
+			more()
+			crowds++
+		}
+		last = now
+	}
 }
 
 func (u *users) ask(ctx context.Context, client *http.Client, service, url string) {
