@@ -205,7 +205,7 @@ func TestAnUnpackerThatIsTakenOver(t *testing.T) {
 // TestAnUnpackerThatFillsMemory ends itself, not the host.
 func TestAnUnpackerThatFillsMemory(t *testing.T) {
 	if raced {
-		t.Skip("the race detector needs more memory than the limit")
+		t.Skip("only without the race detector, which needs more memory than the limit")
 	}
 	dir, _ := isolated(t)
 	if err := commit(t, t.Context(), dir, 0, "fill", ""); err == nil || !strings.Contains(err.Error(), "out of memory") && !strings.Contains(err.Error(), "cannot allocate memory") {
