@@ -1,4 +1,4 @@
-# make test   all that must hold before a change lands, in in about a quarter of an hour on 2 cores
+# make test   all that must hold before a change lands, in about a quarter of an hour on 2 cores
 # make deps   what the tests need of Debian, where it may be installed
 # make bench  how fast, against others, in the same run
 # make fuzz   each fuzz target for FUZZTIME
